@@ -1,0 +1,157 @@
+"""From a spec to its inventory: runs of layers expanded, names resolved, identical layers gathered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from moe_plan.anatomy.attention import attention_body
+from moe_plan.anatomy.ffn import ffn_body
+from moe_plan.anatomy.inventory import Block, Body, Inventory, Operation, Role, Weight
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from moe_plan.spec.model import ModelSpec, Norm, Part, Run, Tensor
+
+
+def inventory(spec: ModelSpec) -> Inventory:
+    """Every weight, state and operation of every part of `spec`."""
+    blocks = [*_embedding(spec), *_stack(spec, "decoder", "decoder", spec)]
+    blocks.append(Block("decoder", "decoder", (), _head(spec)))
+    for name, part in spec.parts.items():
+        blocks += _stack(spec, name, part.role, part)
+    return Inventory(spec.name, tuple(block for block in blocks if block.weights))
+
+
+def _embedding(spec: ModelSpec) -> Iterator[Block]:
+    table = Weight("embedding", "embedding", (spec.hidden,), spec.vocab, 1, use="lookup", max_tp=spec.vocab)
+    yield Block("decoder", "decoder", (), (table,))
+
+
+def _head(spec: ModelSpec) -> tuple[Weight, ...]:
+    shape = (spec.vocab, spec.hidden)
+    head = Weight("lm_head", "lm_head", shape, stored=not spec.tied, max_tp=spec.vocab)
+    if not spec.head_bias:
+        return (head,)
+    return (head, Weight("lm_head.bias", "lm_head", (spec.vocab,), use="vector", max_tp=spec.vocab))
+
+
+def _stack(spec: ModelSpec, name: str, role: Role, part: ModelSpec | Part) -> Iterator[Block]:
+    """The layers of one part, then what stands outside them: final norm, extra tensors."""
+    hidden, norm = part.hidden or spec.hidden, part.norm or spec.norm
+    gathered: dict[tuple[object, ...], tuple[Run, list[int]]] = {}
+    for index, run in enumerate(_layers(part.layers)):
+        gathered.setdefault(_contents(run), (run, []))[1].append(index)
+    for run, layers in gathered.values():
+        body = _layer(spec, part, run, hidden)
+        norms = _norms(run, norm, hidden)
+        extra = tuple(_tensor(tensor) for tensor in run.tensors)
+        yield Block(name, role, tuple(layers), (*norms, *body.weights, *extra), body.states, body.operations)
+    outside = tuple(_tensor(tensor) for tensor in part.tensors)
+    if part.final_norm and part.layers:
+        outside = (*_norm_weights("norm.final", norm, hidden, 1), *outside)
+    if part.hyper_connections is not None and part.layers:
+        outside = (*outside, *_hyper_head(part.hyper_connections, hidden))
+    yield Block(name, role, (), outside)
+
+
+def _layers(runs: tuple[Run, ...]) -> Iterator[Run]:
+    for run in runs:
+        for _ in range(run.repeat):
+            if run.pattern:
+                yield from _layers(run.pattern)
+            else:
+                yield run
+
+
+def _contents(run: Run) -> tuple[object, ...]:
+    """What makes two layers identical: everything but how often their runs repeat."""
+    return _names(run.attention), _names(run.ffn), run.norms, tuple(_tensor(tensor) for tensor in run.tensors)
+
+
+def _names(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else value
+
+
+def _layer(spec: ModelSpec, part: ModelSpec | Part, run: Run, hidden: int) -> Body:
+    attention = [
+        attention_body(part.attention.get(name) or spec.attention[name], hidden)
+        for name in _names(run.attention)
+    ]
+    ffn = [ffn_body(part.ffn.get(name) or spec.ffn[name], hidden, spec.vocab) for name in _names(run.ffn)]
+    bodies = [*_numbered(attention), *_numbered(ffn)]
+    if part.hyper_connections is not None:
+        bodies += [_hyper(part.hyper_connections, hidden, index) for index in range(len(bodies))]
+    return Body(
+        tuple(w for body in bodies for w in body.weights),
+        tuple(s for body in bodies for s in body.states),
+        tuple(o for body in bodies for o in body.operations),
+    )
+
+
+def _numbered(bodies: list[Body]) -> list[Body]:
+    """Bodies with distinct tensor names: where two blocks of a layer share an owner, it is numbered."""
+    owners = [{weight.name.partition(".")[0] for weight in body.weights} for body in bodies]
+    result = []
+    for index, body in enumerate(bodies):
+        numbered = body
+        for owner in sorted(owners[index]):
+            if sum(owner in other for other in owners) > 1:
+                numbered = numbered.renamed(owner, sum(owner in other for other in owners[:index]))
+        result.append(numbered)
+    return result
+
+
+def _norms(run: Run, norm: Norm, hidden: int) -> tuple[Weight, ...]:
+    count = run.norms if run.norms is not None else len(_names(run.attention)) + len(_names(run.ffn))
+    return _norm_weights("norm", norm, hidden, count)
+
+
+def _norm_weights(name: str, norm: Norm, hidden: int, count: int) -> tuple[Weight, ...]:
+    if count == 0:
+        return ()
+    weight = Weight(f"{name}.weight", "norm", (hidden,), count, count, use="vector")
+    if norm.bias:
+        return (weight, Weight(f"{name}.bias", "norm", (hidden,), count, count, use="vector"))
+    return (weight,)
+
+
+def _hyper(streams: int, hidden: int, index: int) -> Body:
+    """Manifold-constrained hyper-connections: read, write and mixing maps of `streams` residual streams.
+
+    The streams are mixed by a [streams, streams] matrix computed for each token.
+    """
+    maps = streams * (streams + 2)
+    mix = Operation(f"hyper.{index}.mix", "hyper_connections", 2 * streams * streams * hidden, None)
+    return Body(_hyper_maps(f"hyper.{index}", maps, streams * hidden, 3), operations=(mix,))
+
+
+def _hyper_head(streams: int, hidden: int) -> tuple[Weight, ...]:
+    return _hyper_maps("hyper.head", streams, streams * hidden, 1)
+
+
+def _hyper_maps(owner: str, maps: int, width: int, scales: int) -> tuple[Weight, ...]:
+    component = "hyper_connections"
+    return (
+        Weight(f"{owner}.maps", component, (maps, width)),
+        Weight(f"{owner}.base", component, (maps,), use="vector"),
+        Weight(f"{owner}.scale", component, (scales,), use="vector"),
+    )
+
+
+def _tensor(tensor: Tensor) -> Weight:
+    use = tensor.use or ("vector" if len(tensor.shape) == 1 else "matmul")
+    shape, copies = tensor.shape, 1
+    if use == "lookup":
+        copies, shape = shape[0], shape[1:]
+    return Weight(
+        tensor.name,
+        tensor.copy_of or tensor.component,
+        shape,
+        copies,
+        use=use,
+        buffer=tensor.buffer,
+        copy=tensor.copy_of is not None,
+    )

@@ -1,0 +1,154 @@
+"""One model with all its answers: what the commands call and what `moe_plan.load` returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from moe_plan.anatomy.build import inventory as build_inventory
+from moe_plan.errors import InputError, Problem
+from moe_plan.estimate import cache, flops, params, reads, weights
+from moe_plan.estimate.formats import FORMATS
+from moe_plan.text import did_you_mean
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from moe_plan.anatomy.inventory import Inventory
+    from moe_plan.spec.model import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A spec with its inventory. Counts are exact integers; bytes, FLOPs and tokens are in base units.
+
+    `weights` names a storage: `native`, a further checkpoint of the spec, or one of FORMATS.
+    `kv` names one of `cache.KV_FORMATS`. Unknown names raise InputError.
+    """
+
+    spec: ModelSpec
+    inventory: Inventory
+
+    @property
+    def name(self) -> str:
+        """The model's name, as its spec gives it."""
+        return self.spec.name
+
+    @property
+    def total_params(self) -> int:
+        """Every trained tensor of the text model, tied tensors once."""
+        return params.total_params(self.inventory)
+
+    @property
+    def active_params(self) -> int:
+        """Parameters on one token's path, embedding table included."""
+        return params.active_params(self.inventory)
+
+    @property
+    def active_compute_params(self) -> int:
+        """`active_params` less the embedding table where it is only a lookup."""
+        return params.active_compute_params(self.inventory)
+
+    @property
+    def active_body_params(self) -> int:
+        """`active_params` less the embedding table and the output head."""
+        return params.active_body_params(self.inventory)
+
+    @property
+    def components(self) -> dict[str, int]:
+        """Parameters of the text model by component."""
+        return params.components(self.inventory)
+
+    @property
+    def parts(self) -> dict[str, dict[str, int]]:
+        """Parameters of the parts outside the text model (MTP, towers), by component."""
+        return params.part_components(self.inventory)
+
+    def storage(self, name: str = weights.NATIVE) -> weights.Storage:
+        """The formats that `--weights NAME` stands for."""
+        if name == weights.NATIVE:
+            return weights.checkpoint_storage(name, self.spec.native)
+        if name in self.spec.checkpoints:
+            return weights.checkpoint_storage(name, self.spec.checkpoints[name])
+        if name in FORMATS:
+            return weights.uniform_storage(name)
+        known = (weights.NATIVE, *self.spec.checkpoints, *FORMATS)
+        hint = did_you_mean(name, known)
+        message = f"{self.name} has no weight format of this name{hint}; known: {', '.join(known)}"
+        raise InputError((Problem("MP302", name, None, None, "weights", message),))
+
+    def weight_bytes(self, weights_name: str = weights.NATIVE) -> int:
+        """Bytes of the text model's weights, as a server without speculative decoding holds them."""
+        return weights.weight_bytes(self.inventory, self.storage(weights_name))
+
+    def component_bytes(self, weights_name: str = weights.NATIVE) -> dict[str, int]:
+        """`weight_bytes` by component."""
+        return weights.component_bytes(self.inventory, self.storage(weights_name))
+
+    def checkpoint_bytes(self, weights_name: str = weights.NATIVE) -> int:
+        """Bytes of the released files: every part, and the copies that the release repeats."""
+        return weights.checkpoint_bytes(self.inventory, self.storage(weights_name))
+
+    def kv_bytes_per_token(self, kv: str = "bf16") -> int:
+        """Bytes that the first token of a sequence adds to the cache."""
+        return cache.kv_bytes_per_token(self.inventory, _kv_format(kv))
+
+    def kv_bytes(self, context: int, kv: str = "bf16") -> int:
+        """Bytes of cache and recurrent state of one sequence of `context` tokens."""
+        return cache.kv_bytes(self.inventory, context, _kv_format(kv))
+
+    def max_context(self, budget_bytes: int, kv: str = "bf16") -> int | None:
+        """Longest context of one sequence within `budget_bytes`; None if unbounded, -1 if none fits."""
+        return cache.max_context(self.inventory, budget_bytes, _kv_format(kv))
+
+    def decode_flops(self, context: int) -> int:
+        """FLOPs of the next token at a context of `context` tokens."""
+        return flops.decode_flops(self.inventory, context)
+
+    def prefill_flops_per_token(self, context: int) -> Fraction:
+        """FLOPs per token, averaged over a causal prefill of `context` tokens."""
+        return flops.prefill_flops_per_token(self.inventory, context)
+
+    def training_flops_per_token(self, context: int) -> Fraction:
+        """FLOPs per token of a forward and backward pass over `context` tokens."""
+        return flops.training_flops_per_token(self.inventory, context)
+
+    def distinct_experts(self, tokens: int) -> float | None:
+        """Experts of an MoE layer that `tokens` tokens touch, uniform routing; None in a dense model."""
+        return reads.mean_distinct_experts(self.inventory, tokens)
+
+    def decode_weight_bytes(self, tokens: int, weights_name: str = weights.NATIVE) -> int:
+        """Expected weight bytes read by one decode step over `tokens` sequences."""
+        return reads.decode_weight_bytes(self.inventory, self.storage(weights_name), tokens)
+
+
+def model(spec: ModelSpec) -> Model:
+    """The answers for a spec already at hand."""
+    return Model(spec, build_inventory(spec))
+
+
+def load(reference: str) -> Model:
+    """The model that a catalogue name or a path to a YAML spec refers to.
+
+    Raises InputError (exit code 3) with file, line, column and key for whatever is wrong.
+    """
+    from moe_plan.spec.catalogue import find  # noqa: PLC0415  keeps `import moe_plan` light
+
+    return model(find(reference))
+
+
+def models() -> tuple[str, ...]:
+    """Names of the shipped models."""
+    from moe_plan.spec.catalogue import names  # noqa: PLC0415
+
+    return names()
+
+
+def _kv_format(name: str) -> str:
+    if name not in cache.KV_FORMATS:
+        known = ", ".join(cache.KV_FORMATS)
+        message = (
+            f"no KV cache format of this name{did_you_mean(name, tuple(cache.KV_FORMATS))}; known: {known}"
+        )
+        raise InputError((Problem("MP303", name, None, None, "kv", message),))
+    return name

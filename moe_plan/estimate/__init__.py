@@ -1,0 +1,1 @@
+"""Sums over an inventory: parameters, bytes, FLOPs, reads."""

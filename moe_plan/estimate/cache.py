@@ -1,0 +1,116 @@
+"""KV cache and recurrent state: bytes of one sequence as a function of its context, and the inverse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from moe_plan.estimate.formats import DTYPE_BYTES
+
+if TYPE_CHECKING:
+    from moe_plan.anatomy.inventory import Inventory, State
+
+# Bytes per cached element. q8_0 and q4_0 hold one fp16 scale for 32 elements (llama.cpp).
+KV_FORMATS: dict[str, Fraction] = {
+    "fp32": Fraction(4),
+    "bf16": Fraction(2),
+    "fp16": Fraction(2),
+    "fp8": Fraction(1),
+    "int8": Fraction(1),
+    "q8_0": Fraction(34, 32),
+    "q4_0": Fraction(18, 32),
+}
+
+CONTEXT_LIMIT = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class CacheElements:
+    """Cached elements of one sequence by how they grow with the context."""
+
+    per_token_unbounded: int
+    per_token_bounded: int
+    """Of layers whose cache stops growing (window, chunk), while it still grows."""
+    per_token_compressed: Fraction
+    """Of layers that keep one entry for several tokens, on average."""
+    per_source_token: int
+    """Of cross-attention, for each token of the encoder's input."""
+    state: int
+    """Recurrent state, whatever the context."""
+
+
+def cache_elements(inventory: Inventory) -> CacheElements:
+    """Elements of every cache and state of the text model, by growth."""
+    sums = {"unbounded": 0, "bounded": 0, "source": 0, "state": 0}
+    compressed = Fraction(0)
+    for state, count in _states(inventory):
+        kind = _growth(state)
+        if kind == "compressed" and state.reach is not None:
+            compressed += Fraction(count * state.elements, state.reach.stride)
+        else:
+            sums[kind] += count * state.elements
+    return CacheElements(sums["unbounded"], sums["bounded"], compressed, sums["source"], sums["state"])
+
+
+def kv_bytes_per_token(inventory: Inventory, kv_format: str) -> int:
+    """Bytes that the first token of a sequence adds to the cache; windows and states aside, the rate of all.
+
+    Whole bytes, rounded up; compressed entries count at their average.
+    """
+    elements = cache_elements(inventory)
+    each = elements.per_token_unbounded + elements.per_token_bounded + elements.per_token_compressed
+    return _ceil(each * KV_FORMATS[kv_format])
+
+
+def kv_bytes(inventory: Inventory, context: int, kv_format: str) -> int:
+    """Bytes of cache and state of one sequence of `context` tokens; a cross-attention source as long."""
+    total = Fraction(0)
+    for state, count in _states(inventory):
+        entries = 1 if state.reach is None else state.reach.entries(context)
+        each = KV_FORMATS[kv_format] if state.dtype is None else DTYPE_BYTES[state.dtype]
+        total += count * state.elements * entries * each
+    return _ceil(total)
+
+
+def state_bytes(inventory: Inventory) -> int:
+    """Bytes of recurrent state of one sequence, whatever its context."""
+    return sum(n * s.elements * DTYPE_BYTES[s.dtype] for s, n in _states(inventory) if s.dtype is not None)
+
+
+def max_context(inventory: Inventory, budget_bytes: int, kv_format: str) -> int | None:
+    """Longest context of one sequence within `budget_bytes`; None where no context is too long.
+
+    The inverse of `kv_bytes`: kv_bytes(max_context(b)) <= b < kv_bytes(max_context(b) + 1).
+    -1 where not even the recurrent state fits.
+    """
+    if kv_bytes(inventory, 0, kv_format) > budget_bytes:
+        return -1
+    if kv_bytes(inventory, CONTEXT_LIMIT, kv_format) <= budget_bytes:
+        return None
+    low, high = 0, CONTEXT_LIMIT
+    while high - low > 1:
+        middle = (low + high) // 2
+        if kv_bytes(inventory, middle, kv_format) <= budget_bytes:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _states(inventory: Inventory) -> list[tuple[State, int]]:
+    return [(state, block.count) for block in inventory.text for state in block.states]
+
+
+def _growth(state: State) -> str:
+    if state.reach is None:
+        return "state"
+    if state.source:
+        return "source"
+    if state.reach.limit is not None:
+        return "bounded"
+    return "compressed" if state.reach.stride > 1 else "unbounded"
+
+
+def _ceil(value: Fraction) -> int:
+    return -(-value.numerator // value.denominator)

@@ -1,0 +1,128 @@
+"""Parameters: total, active in three conventions, by component and by part (physics of sparse models)."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from moe_plan.anatomy.inventory import Block, Inventory, Weight
+
+# The order in which tables list components: a token's way through the model.
+COMPONENTS = (
+    "embedding",
+    "attention",
+    "attention_indexer",
+    "attention_compressor",
+    "routed_attention_experts",
+    "linear_attention_or_ssm",
+    "router",
+    "routed_experts",
+    "shared_experts",
+    "shared_expert_gate",
+    "dense_mlp",
+    "norm",
+    "hyper_connections",
+    "other",
+    "lm_head",
+)
+
+
+def is_parameter(weight: Weight) -> bool:
+    """Trained, and stored by this model: not a buffer, not a tied head, not a second copy."""
+    return weight.buffer is None and weight.stored and not weight.copy
+
+
+def total_params(inventory: Inventory) -> int:
+    """Every trained tensor of the text model, tied tensors once; no MTP, no towers, no buffers."""
+    return sum(n * w.copies * w.elements for w, n in inventory.text_weights() if is_parameter(w))
+
+
+def buffer_elements(inventory: Inventory) -> int:
+    """Elements that the text model's checkpoint holds beside its parameters (router correction biases)."""
+    return sum(n * w.copies * w.elements for w, n in inventory.text_weights() if w.buffer is not None)
+
+
+def active_params(inventory: Inventory) -> int:
+    """Parameters on one token's path: everything but the experts it does not choose, the table included."""
+    return sum(n * _active(w) for w, n in inventory.text_weights() if is_parameter(w))
+
+
+def active_compute_params(inventory: Inventory) -> int:
+    """`active_params` less the embedding table where it is only a lookup: what FLOPs follow from."""
+    return active_params(inventory) - _looked_up(inventory)
+
+
+def active_body_params(inventory: Inventory) -> int:
+    """`active_params` less the embedding table and the output head: the convention of GLM and MiniMax."""
+    return active_params(inventory) - _component(inventory, "embedding") - _component(inventory, "lm_head")
+
+
+def mean_active_params(inventory: Inventory) -> int:
+    """`active_params` when tokens choose zero-compute experts as often as any: below it only then."""
+    return round(sum(n * _mean_active(w) for w, n in inventory.text_weights() if is_parameter(w)))
+
+
+def is_tied(inventory: Inventory) -> bool:
+    """Whether the output head is the embedding table."""
+    return any(w.name == "lm_head" and not w.stored for w, _ in inventory.text_weights())
+
+
+def components(inventory: Inventory) -> dict[str, int]:
+    """Parameters of the text model by component, in the order of COMPONENTS, empty ones left out."""
+    return _by_component(inventory.text)
+
+
+def part_components(inventory: Inventory) -> dict[str, dict[str, int]]:
+    """Parameters of each part outside the text model, by component; second copies under `copies`."""
+    parts: dict[str, list[Block]] = {}
+    for block in inventory.blocks:
+        if not block.in_text:
+            parts.setdefault(block.part, []).append(block)
+    return {name: _part(blocks) for name, blocks in parts.items()}
+
+
+def _part(blocks: list[Block]) -> dict[str, int]:
+    result = _by_component(blocks)
+    copies = sum(b.count * w.copies * w.elements for b in blocks for w in b.weights if w.copy)
+    buffers = sum(b.count * w.copies * w.elements for b in blocks for w in b.weights if w.buffer is not None)
+    if copies:
+        result["copies"] = copies
+    if buffers:
+        result["buffers"] = buffers
+    return result
+
+
+def _by_component(blocks: Iterable[Block]) -> dict[str, int]:
+    sums = dict.fromkeys(COMPONENTS, 0)
+    for block in blocks:
+        for weight in block.weights:
+            if is_parameter(weight):
+                sums[weight.component] += block.count * weight.copies * weight.elements
+    return {name: count for name, count in sums.items() if count}
+
+
+def _component(inventory: Inventory, name: str) -> int:
+    return components(inventory).get(name, 0)
+
+
+def _looked_up(inventory: Inventory) -> int:
+    """Embedding tables that are only read by row; one that is also the output head is multiplied."""
+    head = "embedding" if is_tied(inventory) else None
+    tables = (
+        (w, n) for w, n in inventory.text_weights() if w.component == "embedding" and w.use == "lookup"
+    )
+    return sum(n * w.copies * w.elements for w, n in tables if is_parameter(w) and w.name != head)
+
+
+def _active(weight: Weight) -> int:
+    """A lookup's whole table counts as active: the convention of the vendors' figures."""
+    return weight.elements * (weight.copies if weight.use == "lookup" else weight.used)
+
+
+def _mean_active(weight: Weight) -> Fraction:
+    if weight.use == "lookup" or not weight.pool:
+        return Fraction(_active(weight))
+    return Fraction(weight.elements * weight.used * weight.copies, weight.pool)

@@ -1,0 +1,42 @@
+"""What a decode step reads: distinct experts, and weight bytes, at a batch of sequences."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from moe_plan.estimate.weights import weight_bytes_of
+
+if TYPE_CHECKING:
+    from moe_plan.anatomy.inventory import Inventory
+    from moe_plan.estimate.weights import Storage
+
+
+def distinct_experts(experts: int, top_k: int, tokens: int) -> float:
+    """Experts of one layer that `tokens` tokens touch under uniform routing: E * (1 - (1 - k/E)^T)."""
+    return experts * (1.0 - (1.0 - top_k / experts) ** tokens)
+
+
+def mean_distinct_experts(inventory: Inventory, tokens: int) -> float | None:
+    """Routed experts touched in an MoE layer, averaged over the MoE layers; None in a dense model."""
+    touched, layers = 0.0, 0
+    for weight, count in inventory.text_weights():
+        if weight.name.endswith(".down") and weight.component == "routed_experts":
+            touched += count * weight.copies_touched(tokens)
+            layers += count
+    return touched / layers if layers else None
+
+
+def decode_weight_bytes(inventory: Inventory, storage: Storage, tokens: int) -> int:
+    """Expected weight bytes that one decode step over `tokens` tokens reads from memory.
+
+    Every tensor counts `bytes * touched / copies`: dense ones whole, experts by how many distinct ones
+    the batch touches, the embedding by rows. A tied head is read although it is not stored again.
+    """
+    total = Fraction(0)
+    for weight, count in inventory.text_weights():
+        if not weight.copy:
+            # Exact arithmetic on the expectation: dense tensors and all their copies stay whole bytes.
+            touched = Fraction(weight.copies_touched(tokens)) / weight.copies
+            total += count * weight_bytes_of(weight, storage) * touched
+    return round(total)

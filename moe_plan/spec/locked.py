@@ -1,0 +1,68 @@
+"""The catalogue's lock: each shipped spec as validated, so that naming a model costs no validation.
+
+`moe-plan compare` of catalogue models must start faster than pydantic can be imported. The lock holds,
+one model a line, the checksum of the YAML and of the schema it was validated with, and the validated
+spec with every default written out. An edited YAML or schema no longer matches its line and takes the
+ordinary way through the validator, so the lock can be stale but never wrong.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+from zlib import crc32
+
+if TYPE_CHECKING:
+    from moe_plan.spec.model import ModelSpec
+
+LOCK_NAME = "catalogue.lock"
+SCHEMA_FILE = Path(__file__).with_name("model.py")
+# Fields that map a person's names to specs; every other mapping is itself a spec.
+_MAPPINGS = frozenset({"attention", "ffn", "parts", "checkpoints"})
+
+
+class Locked:
+    """A read-only stand-in for a spec class: the same fields, already validated."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self.__dict__.update(fields)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        message = f"a locked spec is read-only: {name}"
+        raise AttributeError(message)
+
+
+def fingerprint(yaml_bytes: bytes) -> str:
+    """Checksum of a spec and of the schema; it guards against staleness, not against malice."""
+    return f"{crc32(yaml_bytes):08x}{crc32(SCHEMA_FILE.read_bytes()):08x}"
+
+
+def locked_spec(folder: Path, name: str, yaml_bytes: bytes) -> ModelSpec | None:
+    """The locked spec of `name`, or None where the lock is absent or stale."""
+    try:
+        lines = (folder / LOCK_NAME).read_bytes().split(b"\n")
+    except OSError:
+        return None
+    start = f"{name} {fingerprint(yaml_bytes)} ".encode()
+    for line in lines:
+        if line.startswith(start):
+            return cast("ModelSpec", thaw(json.loads(line[len(start) :])))
+    return None
+
+
+def lock_line(name: str, yaml_bytes: bytes, spec: ModelSpec) -> bytes:
+    """The line of the lock that `locked_spec` reads back."""
+    dumped = json.dumps(spec.model_dump(mode="json"), separators=(",", ":"), ensure_ascii=True)
+    return f"{name} {fingerprint(yaml_bytes)} {dumped}\n".encode()
+
+
+def thaw(value: object, field: str = "") -> object:
+    """Locked specs, tuples and plain values from what the lock's JSON holds."""
+    if isinstance(value, list):
+        return tuple(thaw(item) for item in value)
+    if not isinstance(value, dict):
+        return value
+    if field in _MAPPINGS:
+        return {key: thaw(item) for key, item in value.items()}
+    return Locked({key: thaw(item, key) for key, item in value.items()})
