@@ -11,15 +11,18 @@ from moe_plan.estimate.formats import DTYPE_BYTES
 if TYPE_CHECKING:
     from moe_plan.anatomy.inventory import Inventory, State
 
-# Bytes per cached element. q8_0 and q4_0 hold one fp16 scale for 32 elements (llama.cpp).
-KV_FORMATS: dict[str, Fraction] = {
-    "fp32": Fraction(4),
-    "bf16": Fraction(2),
-    "fp16": Fraction(2),
-    "fp8": Fraction(1),
-    "int8": Fraction(1),
-    "q8_0": Fraction(34, 32),
-    "q4_0": Fraction(18, 32),
+GROUP = 32
+"""Elements that the bytes of a cache format are given for."""
+
+# Bytes per GROUP elements. q8_0 and q4_0 hold one fp16 scale for each group (llama.cpp).
+KV_FORMATS: dict[str, int] = {
+    "fp32": 128,
+    "bf16": 64,
+    "fp16": 64,
+    "fp8": 32,
+    "int8": 32,
+    "q8_0": 34,
+    "q4_0": 18,
 }
 
 CONTEXT_LIMIT = 1 << 62
@@ -60,17 +63,20 @@ def kv_bytes_per_token(inventory: Inventory, kv_format: str) -> int:
     """
     elements = cache_elements(inventory)
     each = elements.per_token_unbounded + elements.per_token_bounded + elements.per_token_compressed
-    return _ceil(each * KV_FORMATS[kv_format])
+    total = each * KV_FORMATS[kv_format]
+    return -(-total.numerator // (total.denominator * GROUP))
 
 
 def kv_bytes(inventory: Inventory, context: int, kv_format: str) -> int:
     """Bytes of cache and state of one sequence of `context` tokens; a cross-attention source as long."""
-    total = Fraction(0)
+    growing, fixed = 0, 0
     for state, count in _states(inventory):
-        entries = 1 if state.reach is None else state.reach.entries(context)
-        each = KV_FORMATS[kv_format] if state.dtype is None else DTYPE_BYTES[state.dtype]
-        total += count * state.elements * entries * each
-    return _ceil(total)
+        elements = count * state.elements * (1 if state.reach is None else state.reach.entries(context))
+        if state.dtype is None:
+            growing += elements
+        else:
+            fixed += elements * DTYPE_BYTES[state.dtype]
+    return fixed - (-growing * KV_FORMATS[kv_format] // GROUP)
 
 
 def state_bytes(inventory: Inventory) -> int:
@@ -110,7 +116,3 @@ def _growth(state: State) -> str:
     if state.reach.limit is not None:
         return "bounded"
     return "compressed" if state.reach.stride > 1 else "unbounded"
-
-
-def _ceil(value: Fraction) -> int:
-    return -(-value.numerator // value.denominator)

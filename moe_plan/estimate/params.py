@@ -111,9 +111,7 @@ def _component(inventory: Inventory, name: str) -> int:
 def _looked_up(inventory: Inventory) -> int:
     """Embedding tables that are only read by row; one that is also the output head is multiplied."""
     head = "embedding" if is_tied(inventory) else None
-    tables = (
-        (w, n) for w, n in inventory.text_weights() if w.component == "embedding" and w.use == "lookup"
-    )
+    tables = ((w, n) for w, n in inventory.text_weights() if w.component == "embedding" and w.use == "lookup")
     return sum(n * w.copies * w.elements for w, n in tables if is_parameter(w) and w.name != head)
 
 

@@ -30,13 +30,10 @@ class Storage:
         """The format that holds `weight`; buffers keep their own, vectors the default."""
         if weight.buffer is not None:
             return weight.buffer
-        chosen = self.default
-        names = {weight.component, weight.name, _unnumbered(weight.name)}
-        for form, tensors in self.rules:
-            if tensors & names and (form in DTYPE_BYTES or _is_matrix(weight)):
-                chosen = form
-        return chosen
-
+        for form, tensors in reversed(self.rules):
+            if (form in DTYPE_BYTES or _is_matrix(weight)) and _named(weight, tensors):
+                return form
+        return self.default
 
     def for_role(self, role: Role) -> Storage:
         """The formats of a part of `role`: towers and projectors are released unquantised."""
@@ -111,5 +108,9 @@ def _is_matrix(weight: Weight) -> bool:
     return weight.use in ("matmul", "lookup")
 
 
-def _unnumbered(name: str) -> str:
-    return ".".join(piece for piece in name.split(".") if not piece.isdigit())
+def _named(weight: Weight, tensors: frozenset[str]) -> bool:
+    """Whether a rule means `weight`: by its class, its name, or its name without a block number."""
+    if weight.component in tensors or weight.name in tensors:
+        return True
+    pieces = weight.name.split(".")
+    return len(pieces) > 2 and ".".join(p for p in pieces if not p.isdigit()) in tensors
