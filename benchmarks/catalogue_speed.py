@@ -28,7 +28,9 @@ CONTEXT, BATCH, BUDGET_BYTES = 4096, 32, 10**10
 
 def main() -> None:
     """Time reading, inventory, numbers and formats apart."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=10)
     runs = parser.parse_args().runs
     specs = [catalogue.find(name) for name in catalogue.names()]

@@ -77,7 +77,10 @@ def _delta(heads: int, key_dim: int, value_dim: int, length: int) -> Iterator[Te
     padded = -(-length // chunk) * chunk
     inside = 2 * chunk * (2 * key_dim + value_dim) * heads
     yield "delta rule: products inside chunks of 64", Fraction(padded * inside)
-    yield "delta rule: recurrence over the padding", Fraction((padded - length) * 6 * heads * key_dim * value_dim)
+    yield (
+        "delta rule: recurrence over the padding",
+        Fraction((padded - length) * 6 * heads * key_dim * value_dim),
+    )
 
 
 def _lightning(heads: int, dim: int, length: int) -> Iterator[Term]:

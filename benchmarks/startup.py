@@ -25,7 +25,15 @@ COMMANDS = {
         1.25,
     ),
     "moe-plan compare --format json": (
-        [str(BIN / "moe-plan"), "compare", "mixtral-8x7b", "deepseek-v3", "llama-4-maverick", "--format", "json"],
+        [
+            str(BIN / "moe-plan"),
+            "compare",
+            "mixtral-8x7b",
+            "deepseek-v3",
+            "llama-4-maverick",
+            "--format",
+            "json",
+        ],
         1.25,
     ),
     "moe-plan models": ([str(BIN / "moe-plan"), "models"], None),
@@ -35,7 +43,9 @@ COMMANDS = {
 
 def main() -> None:
     """Time every command in turn with the base."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=20, help="counted runs of each command")
     runs = parser.parse_args().runs
     print(f"{'command':34} {'median':>9} {'base':>9} {'ratio':>7}  target")

@@ -14,15 +14,17 @@ import json
 import sys
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reference_flops import reference_terms
 
 import moe_plan
-from moe_plan.api import Model
 from moe_plan.estimate.cache import cache_elements
 from moe_plan.estimate.flops import flop_terms
 from moe_plan.estimate.params import buffer_elements
+
+if TYPE_CHECKING:
+    from moe_plan.api import Model
 
 ACTIVE = {
     "active": ("active_params", "incl_embedding_and_lm_head"),
@@ -42,22 +44,32 @@ CHECKPOINTS = {
 KNOWN = {
     ("jetmoe-8b", quantity): (
         73_728,
-        "the output bias of attention and FFN experts is one vector a layer that every token adds; "
-        "the truth scales it by k/E: 24 layers * 2 * 2048 * (1 - 2/8)",
+        (
+            "the output bias of attention and FFN experts is one vector a layer that every token adds; "
+            "the truth scales it by k/E: 24 layers * 2 * 2048 * (1 - 2/8)"
+        ),
     )
     for quantity in ACTIVE
 }
 KNOWN_BYTES = {
-    "deepseek-v4-flash": "the truth is an estimate at one byte for all but experts and table; the release "
-    "keeps table, head, router, compressors and vectors in bf16, hyper-connections in fp32",
-    "nemotron-3-nano-30b-a3b": "fp32 router correction biases, 23 layers * 128 * 4 bytes, which the truth leaves out",
+    "deepseek-v4-flash": (
+        "the truth is an estimate at one byte for all but experts and table; the release keeps table, "
+        "head, router, compressors and vectors in bf16, hyper-connections in fp32"
+    ),
+    "nemotron-3-nano-30b-a3b": (
+        "fp32 router correction biases, 23 layers * 128 * 4 bytes, which the truth leaves out"
+    ),
 }
 
 
 def main() -> int:
     """Print both tables; 0 if nothing is left unexplained."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--truth", type=Path, required=True, help="folder of truth.json and weight_bytes.json")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--truth", type=Path, required=True, help="folder of truth.json and weight_bytes.json"
+    )
     folder = parser.parse_args().truth
     truth = json.loads((folder / "truth.json").read_text())
     stored = json.loads((folder / "weight_bytes.json").read_text())
@@ -93,7 +105,9 @@ def _count_differences(model: Model, truth: dict[str, Any]) -> Any:
     ours = model.components
     theirs = {k: v for k, v in truth["components"].items() if k not in TOWERS}
     pairs += [(key, ours.get(key, 0), theirs.get(key, 0)) for key in {**ours, **theirs}]
-    pairs += [(q, getattr(model, attribute), truth["active_params"][key]) for q, (attribute, key) in ACTIVE.items()]
+    pairs += [
+        (q, getattr(model, attribute), truth["active_params"][key]) for q, (attribute, key) in ACTIVE.items()
+    ]
     buffers = {k: v for k, v in truth["buffers_in_checkpoint"].items() if "vision" not in k}
     pairs.append(("buffers", buffer_elements(model.inventory), sum(buffers.values())))
     if truth["mtp"]:
@@ -104,7 +118,7 @@ def _count_differences(model: Model, truth: dict[str, Any]) -> Any:
 
 def _cache_pairs(model: Model, kv: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     cache = cache_elements(model.inventory)
-    growing = kv["elements_per_token_unbounded_layers"] + kv["indexer_key_elements_per_token"]
+    growing = kv["elements_per_token_unbounded_layers"]
     if kv["v4_layers"]:
         window = kv["v4_layers"] * kv["window"] * 512
         return [
@@ -113,6 +127,7 @@ def _cache_pairs(model: Model, kv: dict[str, Any]) -> list[tuple[str, Any, Any]]
         ]
     return [
         ("cache per token", cache.per_token_unbounded, growing),
+        ("indexer keys", cache.per_token_indexer, kv["indexer_key_elements_per_token"]),
         ("cache in windows", cache.per_token_bounded, kv["elements_per_token_windowed_layers"]),
     ]
 
@@ -134,7 +149,9 @@ def _flop_verdict(model: Model, truth: dict[str, Any], notes: list[str]) -> tupl
         return f"residual {float(residual):.6g}", 1
     if not names:
         return "exact", 0
-    notes.append(f"{model.name}, FLOPs beyond the definition, exact once added: {'; '.join(dict.fromkeys(names))}")
+    notes.append(
+        f"{model.name}, FLOPs beyond the definition, exact once added: {'; '.join(dict.fromkeys(names))}"
+    )
     return "explained, residual 0", 0
 
 

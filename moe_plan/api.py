@@ -89,9 +89,9 @@ class Model:
         """Bytes of the released files: every part, and the copies that the release repeats."""
         return weights.checkpoint_bytes(self.inventory, self.storage(weights_name))
 
-    def kv_bytes_per_token(self, kv: str = "bf16") -> int:
-        """Bytes that the first token of a sequence adds to the cache."""
-        return cache.kv_bytes_per_token(self.inventory, _kv_format(kv))
+    def kv_bytes_per_token(self, kv: str = "bf16", context: int = 0) -> int:
+        """Bytes that one more token adds to the cache of a sequence of `context` tokens."""
+        return cache.kv_bytes_per_token(self.inventory, _kv_format(kv), context)
 
     def kv_bytes(self, context: int, kv: str = "bf16") -> int:
         """Bytes of cache and recurrent state of one sequence of `context` tokens."""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from moe_plan.estimate.formats import DTYPE_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from moe_plan.anatomy.inventory import Inventory, State
 
 GROUP = 32
@@ -33,6 +35,9 @@ class CacheElements:
     """Cached elements of one sequence by how they grow with the context."""
 
     per_token_unbounded: int
+    """Of layers whose cache has no ceiling, indexer keys aside."""
+    per_token_indexer: int
+    """Keys that an indexer scores, one for each token."""
     per_token_bounded: int
     """Of layers whose cache stops growing (window, chunk), while it still grows."""
     per_token_compressed: Fraction
@@ -45,7 +50,7 @@ class CacheElements:
 
 def cache_elements(inventory: Inventory) -> CacheElements:
     """Elements of every cache and state of the text model, by growth."""
-    sums = {"unbounded": 0, "bounded": 0, "source": 0, "state": 0}
+    sums = dict.fromkeys(("unbounded", "indexer", "bounded", "source", "state"), 0)
     compressed = Fraction(0)
     for state, count in _states(inventory):
         kind = _growth(state)
@@ -53,17 +58,22 @@ def cache_elements(inventory: Inventory) -> CacheElements:
             compressed += Fraction(count * state.elements, state.reach.stride)
         else:
             sums[kind] += count * state.elements
-    return CacheElements(sums["unbounded"], sums["bounded"], compressed, sums["source"], sums["state"])
+    return CacheElements(
+        sums["unbounded"], sums["indexer"], sums["bounded"], compressed, sums["source"], sums["state"]
+    )
 
 
-def kv_bytes_per_token(inventory: Inventory, kv_format: str) -> int:
-    """Bytes that the first token of a sequence adds to the cache; windows and states aside, the rate of all.
+def kv_bytes_per_token(inventory: Inventory, kv_format: str, context: int = 0) -> int:
+    """Bytes that one more token adds to the cache of a sequence of `context` tokens.
 
-    Whole bytes, rounded up; compressed entries count at their average.
+    Whole bytes, rounded up. Windows that are full add nothing; compressed entries count at their
+    average; states and a cross-attention source do not grow.
     """
-    elements = cache_elements(inventory)
-    each = elements.per_token_unbounded + elements.per_token_bounded + elements.per_token_compressed
-    total = each * KV_FORMATS[kv_format]
+    elements = sum(
+        (Fraction(count * state.elements, stride) for state, count, stride in _growing(inventory, context)),
+        Fraction(0),
+    )
+    total = elements * KV_FORMATS[kv_format]
     return -(-total.numerator // (total.denominator * GROUP))
 
 
@@ -108,6 +118,14 @@ def _states(inventory: Inventory) -> list[tuple[State, int]]:
     return [(state, block.count) for block in inventory.text for state in block.states]
 
 
+def _growing(inventory: Inventory, context: int) -> Iterator[tuple[State, int, int]]:
+    """States that one more token makes larger, with their layers and tokens an entry."""
+    for state, count in _states(inventory):
+        reach = state.reach
+        if reach is not None and not state.source and (reach.limit is None or context < reach.limit):
+            yield state, count, reach.stride
+
+
 def _growth(state: State) -> str:
     if state.reach is None:
         return "state"
@@ -115,4 +133,6 @@ def _growth(state: State) -> str:
         return "source"
     if state.reach.limit is not None:
         return "bounded"
-    return "compressed" if state.reach.stride > 1 else "unbounded"
+    if state.reach.stride > 1:
+        return "compressed"
+    return "indexer" if state.name.startswith("indexer") else "unbounded"

@@ -112,5 +112,6 @@ def _named(weight: Weight, tensors: frozenset[str]) -> bool:
     """Whether a rule means `weight`: by its class, its name, or its name without a block number."""
     if weight.component in tensors or weight.name in tensors:
         return True
-    pieces = weight.name.split(".")
-    return len(pieces) > 2 and ".".join(p for p in pieces if not p.isdigit()) in tensors
+    owner, _, rest = weight.name.partition(".")
+    number, _, name = rest.partition(".")
+    return number.isdigit() and f"{owner}.{name}" in tensors

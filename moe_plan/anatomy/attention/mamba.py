@@ -30,7 +30,7 @@ def mamba1_body(spec: Mamba1, hidden: int) -> Body:
         *(Weight(f"attention.{name}_norm", MIXER, (width,), use="vector") for name, width in norms),
         Weight("attention.o", MIXER, (hidden, inner), max_tp=inner),
     )
-    return Body(weights, *_recurrence(inner * state, inner * (spec.conv - 1), inner))
+    return Body(weights, *_recurrence(inner * state, inner * (spec.conv - 1), (inner, inner)))
 
 
 def mamba2_body(spec: Mamba2, hidden: int) -> Body:
@@ -48,7 +48,7 @@ def mamba2_body(spec: Mamba2, hidden: int) -> Body:
         Weight("attention.out_norm", MIXER, (inner,), use="vector", max_tp=heads),
         Weight("attention.o", MIXER, (hidden, inner), max_tp=heads),
     )
-    return Body(weights, *_recurrence(inner * spec.state, channels * (spec.conv - 1), heads))
+    return Body(weights, *_recurrence(inner * spec.state, channels * (spec.conv - 1), (heads, groups)))
 
 
 def _conv(channels: int, taps: int, *, bias: bool, max_tp: int) -> tuple[Weight, ...]:
@@ -58,10 +58,13 @@ def _conv(channels: int, taps: int, *, bias: bool, max_tp: int) -> tuple[Weight,
     return tuple(rows)
 
 
-def _recurrence(state: int, conv: int, tp: int) -> tuple[tuple[State, ...], tuple[Operation, ...]]:
+def _recurrence(
+    state: int, conv: int, tp: tuple[int, int]
+) -> tuple[tuple[State, ...], tuple[Operation, ...]]:
+    """States and operations; `tp` says how the recurrent and the convolution state may be cut."""
     states = (
-        State("attention.ssm_state", state, None, "fp32", tp),
-        State("attention.conv_state", conv, None, "bf16", tp),
+        State("attention.ssm_state", state, None, "fp32", tp[0]),
+        State("attention.conv_state", conv, None, "bf16", tp[1]),
     )
     operations = tuple(
         Operation(f"attention.state_{name}", MIXER, 2 * state, None) for name in ("write", "read")
