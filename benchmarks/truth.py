@@ -36,8 +36,8 @@ TOWERS = ("vision", "vision_projector")
 CHECKPOINTS = {
     "deepseek-v3-main-only": ("deepseek-v3", "native", "text"),
     "minimax-m2.5": ("minimax-m2", "m2.5", "files"),
-    "qwen3-235b-a22b-fp8": ("qwen3-235b-a22b", "fp8", "files"),
-    "qwen3-235b-a22b-nvfp4": ("qwen3-235b-a22b", "nvfp4", "files"),
+    "qwen3-235b-a22b-fp8": ("qwen3-235b-a22b", "official-fp8", "files"),
+    "qwen3-235b-a22b-nvfp4": ("qwen3-235b-a22b", "official-nvfp4", "files"),
     "mixtral-8x22b (vocab 32000)": ("mixtral-8x22b", "native", "files"),
 }
 # Differences from the truth that we stand by: (model, quantity) -> amount and reason.

@@ -56,6 +56,8 @@ class Weight:
         pool = self.pool or self.copies
         if self.used >= pool:
             return float(self.copies)
+        if tokens == 1:
+            return self.copies * self.used / pool
         # The same as 1 - (1 - used/pool)^tokens, without its cancellation where used/pool is tiny.
         return self.copies * -expm1(tokens * log1p(-self.used / pool))
 
@@ -129,7 +131,7 @@ class Body:
     operations: tuple[Operation, ...] = ()
 
     def renamed(self, owner: str, index: int) -> Body:
-        """The same body as the `index`-th of several of its kind in a layer: `attention.q` -> `attention.1.q`."""
+        """The same body as the `index`-th of its kind in a layer: `attention.q` -> `attention.1.q`."""
 
         def name(old: str) -> str:
             head, _, tail = old.partition(".")

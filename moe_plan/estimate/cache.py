@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
+from math import lcm
 from typing import TYPE_CHECKING
 
 from moe_plan.estimate.formats import DTYPE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from fractions import Fraction
 
     from moe_plan.anatomy.inventory import Inventory, State
 
@@ -51,6 +52,8 @@ class CacheElements:
 def cache_elements(inventory: Inventory) -> CacheElements:
     """Elements of every cache and state of the text model, by growth."""
     sums = dict.fromkeys(("unbounded", "indexer", "bounded", "source", "state"), 0)
+    from fractions import Fraction  # noqa: PLC0415  the other functions are whole numbers
+
     compressed = Fraction(0)
     for state, count in _states(inventory):
         kind = _growth(state)
@@ -69,12 +72,10 @@ def kv_bytes_per_token(inventory: Inventory, kv_format: str, context: int = 0) -
     Whole bytes, rounded up. Windows that are full add nothing; compressed entries count at their
     average; states and a cross-attention source do not grow.
     """
-    elements = sum(
-        (Fraction(count * state.elements, stride) for state, count, stride in _growing(inventory, context)),
-        Fraction(0),
-    )
-    total = elements * KV_FORMATS[kv_format]
-    return -(-total.numerator // (total.denominator * GROUP))
+    growing = tuple(_growing(inventory, context))
+    stride = lcm(*(stride for _, _, stride in growing))
+    elements = sum(count * state.elements * (stride // each) for state, count, each in growing)
+    return -(-elements * KV_FORMATS[kv_format] // (stride * GROUP))
 
 
 def kv_bytes(inventory: Inventory, context: int, kv_format: str) -> int:

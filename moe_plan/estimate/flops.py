@@ -7,10 +7,11 @@ counted, nor is the embedding lookup.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     from moe_plan.anatomy.inventory import Inventory, Operation
 
 TRAINING_FACTOR = 3
@@ -36,6 +37,8 @@ def weight_flops(inventory: Inventory) -> int:
 
 def flop_terms(inventory: Inventory) -> FlopTerms:
     """The terms to hold against a FLOP counter's linear and quadratic parts."""
+    from fractions import Fraction  # noqa: PLC0415  only a FLOP counter is held against fractions
+
     per_token, quadratic = 0, Fraction(0)
     for operation, count in _operations(inventory, "prefill"):
         if operation.reach is None:
@@ -65,6 +68,8 @@ def prefill_flops(inventory: Inventory, context: int) -> int:
 
 def prefill_flops_per_token(inventory: Inventory, context: int) -> Fraction:
     """`prefill_flops` averaged over its tokens: full attention averages (context + 1) / 2 keys."""
+    from fractions import Fraction  # noqa: PLC0415  `compare` rounds and does without
+
     return Fraction(prefill_flops(inventory, context), context)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def active_body_params(inventory: Inventory) -> int:
 
 def mean_active_params(inventory: Inventory) -> int:
     """`active_params` when tokens choose zero-compute experts as often as any: below it only then."""
-    return round(sum(n * _mean_active(w) for w, n in inventory.text_weights() if is_parameter(w)))
+    return sum(_mean_active(w, n) for w, n in inventory.text_weights() if is_parameter(w))
 
 
 def is_tied(inventory: Inventory) -> bool:
@@ -120,7 +119,8 @@ def _active(weight: Weight) -> int:
     return weight.elements * (weight.copies if weight.use == "lookup" else weight.used)
 
 
-def _mean_active(weight: Weight) -> Fraction:
+def _mean_active(weight: Weight, count: int) -> int:
+    """Of `count` layers, rounded to whole parameters."""
     if weight.use == "lookup" or not weight.pool:
-        return Fraction(_active(weight))
-    return Fraction(weight.elements * weight.used * weight.copies, weight.pool)
+        return count * _active(weight)
+    return (2 * count * weight.elements * weight.used * weight.copies + weight.pool) // (2 * weight.pool)

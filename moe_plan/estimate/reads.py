@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from moe_plan.estimate.weights import weight_bytes_of
@@ -33,10 +32,14 @@ def decode_weight_bytes(inventory: Inventory, storage: Storage, tokens: int) -> 
     Every tensor counts `bytes * touched / copies`: dense ones whole, experts by how many distinct ones
     the batch touches, the embedding by rows. A tied head is read although it is not stored again.
     """
-    total = Fraction(0)
+    whole, expected = 0, 0.0
     for weight, count in inventory.text_weights():
-        if not weight.copy:
-            # Exact arithmetic on the expectation: dense tensors and all their copies stay whole bytes.
-            touched = Fraction(weight.copies_touched(tokens)) / weight.copies
-            total += count * weight_bytes_of(weight, storage) * touched
-    return round(total)
+        if weight.copy:
+            continue
+        stored = count * weight_bytes_of(weight, storage)
+        touched = weight.copies_touched(tokens)
+        if touched == weight.copies:
+            whole += stored
+        else:
+            expected += stored * (touched / weight.copies)
+    return whole + round(expected)

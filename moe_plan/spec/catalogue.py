@@ -36,12 +36,17 @@ def find(reference: str) -> ModelSpec:
 
     Raises InputError for an unknown name, with the nearest ones, and for whatever is wrong in a file.
     """
-    if reference in names():
-        return _shipped(reference)
-    if _is_path(reference):
-        from moe_plan.spec.load import load_spec  # noqa: PLC0415  pydantic is not needed for the catalogue
+    return find_with_notes(reference)[0]
 
-        return load_spec(reference)
+
+def find_with_notes(reference: str) -> tuple[ModelSpec, tuple[Problem, ...]]:
+    """As `find`, with the warnings about the file beside it; the catalogue has none."""
+    if reference in names():
+        return _shipped(reference), ()
+    if _is_path(reference):
+        from moe_plan.spec.load import load_spec_with_notes  # noqa: PLC0415  the catalogue needs no pydantic
+
+        return load_spec_with_notes(reference)
     raise InputError((_unknown(reference),))
 
 

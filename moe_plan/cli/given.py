@@ -1,0 +1,34 @@
+"""The models that a command line names: every fault in any of them is reported at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from moe_plan.api import Model, model
+from moe_plan.errors import InputError
+from moe_plan.spec.catalogue import find_with_notes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from moe_plan.errors import Problem
+
+
+def given_models(references: Iterable[str]) -> tuple[tuple[Model, ...], tuple[str, ...]]:
+    """The models, and the loader's warnings as lines. Raises InputError with the faults of all."""
+    found: list[Model] = []
+    notes: list[str] = []
+    faults: list[Problem] = []
+    more = 0
+    for reference in references:
+        try:
+            spec, warnings = find_with_notes(reference)
+        except InputError as error:
+            faults += error.problems
+            more += error.more
+        else:
+            found.append(model(spec))
+            notes += [warning.render() for warning in warnings]
+    if faults:
+        raise InputError(faults, more)
+    return tuple(found), tuple(notes)

@@ -1,0 +1,66 @@
+"""What the figures take for granted, one short sentence each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from moe_plan.plan.structure import attention_kinds, has_zero_experts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from moe_plan.api import Model
+    from moe_plan.plan.question import Question
+
+COUNTED = (
+    "total: trained tensors of the text model, tied ones once; no MTP modules, towers or router buffers",
+    "active: what one token uses; active in compute: less the embedding table where it is only looked up",
+)
+DENSE = (
+    "dense of equal total: multiplies all of it for every token; of equal active: has to hold only that much"
+)
+ROUTING = "routing is uniform: a step of B tokens touches E*(1-(1-k/E)^B) experts of a layer"
+FLOPS = (
+    "a multiply-add is 2 FLOPs; matrix products and attention only; prefill is causal; training is 3 prefills"
+)
+MLA = "MLA: prefill expands keys and values, decode absorbs the projection and attends to the latent itself"
+ZERO_EXPERTS = "zero-compute experts: active and FLOPs are upper bounds, for tokens that choose none of them"
+CROSS = "cross-attention: the source is as long as the context"
+SPARSE_KV = "sparse attention reads less of its cache than a sequence holds"
+
+
+def assumptions(models: Sequence[Model], question: Question) -> tuple[str, ...]:
+    """What a reader has to know to repeat the figures of `models`."""
+    return (
+        _point(question),
+        *COUNTED,
+        ROUTING,
+        FLOPS,
+        *_of_these(models),
+        DENSE,
+        *_beyond_context(models, question),
+    )
+
+
+def _of_these(models: Sequence[Model]) -> Iterator[str]:
+    kinds = {kind for model in models for kind in attention_kinds(model.spec)}
+    if kinds & {"mla", "mla-indexer"}:
+        yield MLA
+    if kinds & {"mla-indexer", "compressed"}:
+        yield SPARSE_KV
+    if any(has_zero_experts(model.inventory) for model in models):
+        yield ZERO_EXPERTS
+    if "gqa-cross" in kinds:
+        yield CROSS
+
+
+def _beyond_context(models: Sequence[Model], question: Question) -> Iterator[str]:
+    for model in models:
+        longest = model.spec.context
+        if longest is not None and question.context > longest:
+            yield f"{model.name}: the context is beyond the {longest:,} tokens it was released for"
+
+
+def _point(question: Question) -> str:
+    sequences = f"context {question.context:,} tokens a sequence, batch {question.batch:,}"
+    return f"{sequences}, weights {question.weights}, KV cache {question.kv}"

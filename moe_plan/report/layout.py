@@ -1,0 +1,83 @@
+"""Where every character of a table stands: lines of styled spans, which plain text and terminals share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from moe_plan.report.table import GAP, MARK
+from moe_plan.text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from moe_plan.report.table import Column, Document, Row, Table
+
+Style = Literal["", "title", "header", "rule", "section", "label", "best", "sum", "note"]
+Line = tuple[tuple[str, Style], ...]
+LONGEST_LINE = 1_000
+
+
+def lines(document: Document, width: int | None, rule: str) -> Iterator[Line]:
+    """The lines of `document`; tables wider than `width` are split, `rule` draws under headers."""
+    tables = [part for table in document.tables for part in table.fitting(width)]
+    for index, table in enumerate(tables):
+        if index:
+            yield ()
+        yield from _table(table, rule)
+    if document.notes:
+        yield ()
+    for note in document.notes:
+        for line in _wrapped(clean(note, LONGEST_LINE), width):
+            yield ((line, "note"),)
+
+
+def _table(table: Table, rule: str) -> Iterator[Line]:
+    widths = table.widths()
+    drawn = (" " * GAP).join(rule * width for width in widths)
+    if table.title:
+        yield ((clean(table.title, LONGEST_LINE), "title"),)
+    titles = [_aligned(clean(c.title), width, c) for c, width in zip(table.columns, widths, strict=True)]
+    yield (((" " * GAP).join(titles).rstrip(), "header"),)
+    yield ((drawn, "rule"),)
+    for row in table.rows:
+        if row.kind == "sum":
+            yield ((drawn, "rule"),)
+        yield _row(row, table, widths)
+
+
+def _row(row: Row, table: Table, widths: tuple[int, ...]) -> Line:
+    if row.kind == "section":
+        return ((clean(row.cells[0].text), "section"),)
+    spans: list[tuple[str, Style]] = []
+    for index, (cell, column, width) in enumerate(zip(row.cells, table.columns, widths, strict=True)):
+        mark = MARK if cell.is_best else " " * len(MARK)
+        text = clean(cell.text) + (mark if index and table.has_marks else "")
+        style: Style = "best" if cell.is_best else "sum" if row.kind == "sum" else "" if index else "label"
+        spans.append((_aligned(text, width, column) + " " * GAP, style))
+    return _stripped(spans)
+
+
+def _stripped(spans: list[tuple[str, Style]]) -> Line:
+    """Without the spaces at the end of the line."""
+    while spans and not spans[-1][0].strip():
+        spans.pop()
+    if spans:
+        text, style = spans[-1]
+        spans[-1] = (text.rstrip(), style)
+    return tuple(spans)
+
+
+def _aligned(text: str, width: int, column: Column) -> str:
+    return text.ljust(width) if column.align == "left" else text.rjust(width)
+
+
+def _wrapped(note: str, width: int | None) -> Iterator[str]:
+    """`note` in lines of whole words, those after the first indented."""
+    line = ""
+    for word in note.split(" "):
+        if width is not None and line.strip() and len(line) + 1 + len(word) > width:
+            yield line
+            line = "  " + word
+        else:
+            line = f"{line} {word}" if line else word
+    yield line

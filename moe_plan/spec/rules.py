@@ -1,0 +1,94 @@
+"""Rules across fields, after every value has been found to be of its type."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, get_args
+
+from moe_plan.errors import ERRORS_SHOWN, InputError, Problem
+from moe_plan.spec.finding import Finding, placed
+from moe_plan.spec.model import Attention, ModelSpec, Published, WeightFormat
+from moe_plan.spec.rules_blocks import attention_findings, ffn_findings
+from moe_plan.spec.rules_layers import stack_findings
+from moe_plan.spec.rules_size import size_findings
+from moe_plan.spec.stacks import SLOTS, Slot, Stack, runs, stacks, uses
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from moe_plan.spec.yaml_reader import Document, Path
+
+RESERVED_CHECKPOINTS = frozenset({"native", *get_args(WeightFormat)})
+_SCALES = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+_FAR_APART = 10
+
+
+def checked(spec: ModelSpec, document: Document) -> tuple[Problem, ...]:
+    """Warnings about a spec that holds together. Raises InputError where it does not."""
+    findings = tuple(_findings(spec))
+    errors = [placed(finding, document) for finding in findings if not finding.is_warning]
+    if errors:
+        errors.sort(key=lambda problem: (problem.line or 0, problem.column or 0))
+        raise InputError(errors[:ERRORS_SHOWN], more=max(0, len(errors) - ERRORS_SHOWN))
+    return tuple(placed(finding, document) for finding in findings)
+
+
+def _findings(spec: ModelSpec) -> Iterator[Finding]:
+    yield from _published(spec.published)
+    for stack in stacks(spec):
+        yield from _blocks(stack)
+        yield from stack_findings(stack)
+        yield from size_findings(stack)
+    for name in spec.checkpoints:
+        if name in RESERVED_CHECKPOINTS:
+            yield Finding(
+                "MP137", ("checkpoints", name), f"{name} already names a storage; choose another name"
+            )
+    yield from _unused(spec)
+
+
+def _blocks(stack: Stack) -> Iterator[Finding]:
+    has_encoder = any(part.role == "encoder" for part in stack.spec.parts.values())
+    for name, block in stack.part.attention.items():
+        path: Path = (*stack.path, "attention", name)
+        yield from attention_findings(block, path)
+        if isinstance(block, Attention) and block.cross and not has_encoder:
+            message = "cross-attention needs a part with role: encoder"
+            yield Finding("MP136", (*path, "cross"), message)
+    for name, ffn in stack.part.ffn.items():
+        yield from ffn_findings(ffn, (*stack.path, "ffn", name))
+
+
+def _unused(spec: ModelSpec) -> Iterator[Finding]:
+    used: set[tuple[Path, Slot, str]] = set()
+    for stack in stacks(spec):
+        for run, path, _ in runs(stack.part.layers, ()):
+            for use in uses(run, path):
+                own = stack.part.attention if use.slot == "attention" else stack.part.ffn
+                used.add((stack.path if use.name in own else (), use.slot, use.name))
+    for stack in stacks(spec):
+        for slot in SLOTS:
+            for name in stack.part.attention if slot == "attention" else stack.part.ffn:
+                if (stack.path, slot, name) not in used:
+                    yield Finding("MP202", (*stack.path, slot, name), "defined and never used")
+
+
+def _published(published: Published) -> Iterator[Finding]:
+    total, active = _count(published.total), _count(published.active)
+    for key, count in (("total", total), ("active", active)):
+        if count == 0:
+            yield Finding(
+                "MP138", ("published", key), "a published count cannot be 0; leave it out if unknown"
+            )
+    if total and active and active > total:
+        message = f"active ({published.active}) is more than total ({published.total})"
+        yield Finding("MP138", ("published", "active"), message)
+    exact = published.exact
+    if total and exact and not total / _FAR_APART <= exact <= total * _FAR_APART:
+        message = f"exact is more than {_FAR_APART} times away from total ({published.total}); check the unit"
+        yield Finding("MP138", ("published", "exact"), message)
+
+
+def _count(printed: str | None) -> Decimal | None:
+    """Parameters that `46.7B` stands for."""
+    return Decimal(printed[:-1]) * _SCALES[printed[-1]] if printed else None

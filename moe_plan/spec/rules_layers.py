@@ -1,0 +1,95 @@
+"""Rules over the layers of a stack: names that must exist, runs that must say one thing, sharing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from moe_plan.spec import limits
+from moe_plan.spec.finding import Finding
+from moe_plan.spec.model import Attention, Run, Tensor
+from moe_plan.spec.stacks import Slot, Stack, Use, runs, uses
+from moe_plan.text import clean, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from moe_plan.spec.yaml_reader import Path
+
+
+def stack_findings(stack: Stack) -> Iterator[Finding]:
+    """What is wrong in the layers and tensors of one stack."""
+    here = (*stack.path, "layers")
+    for run, path, depth in runs(stack.part.layers, here):
+        yield from _run(run, path, depth)
+        yield from _tensors_named_twice(run.tensors, path)
+    yield from _tensors_named_twice(stack.part.tensors, stack.path)
+    yield from _undefined(stack, here)
+    yield from _nothing_shared(stack, here)
+    if not stack.part.layers and not stack.part.tensors:
+        yield Finding("MP131", stack.path, "a part needs layers or tensors")
+    count = layer_count(stack.part.layers)
+    if count > limits.TOTAL_LAYERS:
+        yield Finding("MP135", here, f"{count} layers; at most {limits.TOTAL_LAYERS} are believable")
+
+
+def layer_count(layers: tuple[Run, ...]) -> int:
+    """Layers with all repetitions, patterns unfolded."""
+    return sum(run.repeat * (layer_count(run.pattern) if run.pattern else 1) for run in layers)
+
+
+def _run(run: Run, path: Path, depth: int) -> Iterator[Finding]:
+    if depth == limits.PATTERN_DEPTH and run.pattern:
+        message = f"patterns stand at most {limits.PATTERN_DEPTH} deep in one another"
+        yield Finding("MP131", (*path, "pattern"), message)
+    if not run.pattern:
+        if not run.attention and not run.ffn:
+            yield Finding("MP131", path, "a run needs attention, ffn or pattern")
+        return
+    given = {"attention": run.attention, "ffn": run.ffn, "norms": run.norms, "tensors": run.tensors or None}
+    for key, value in given.items():
+        if value is not None:
+            message = f"a run with a pattern has no {key} of its own; move it into a run of the pattern"
+            yield Finding("MP131", (*path, key), message)
+
+
+def _undefined(stack: Stack, here: Path) -> Iterator[Finding]:
+    """Names that no block has, each told where it is first used."""
+    told: set[tuple[Slot, str]] = set()
+    for run, path, _ in runs(stack.part.layers, here):
+        for use in uses(run, path):
+            if use.name not in stack.known(use.slot) and (use.slot, use.name) not in told:
+                told.add((use.slot, use.name))
+                shown = clean(use.name, limits.SHOWN_CHARS)
+                message = f'no {use.slot} block is named "{shown}"{_instead(use, stack)}'
+                yield Finding("MP130", use.path, message)
+
+
+def _instead(use: Use, stack: Stack) -> str:
+    other: Slot = "ffn" if use.slot == "attention" else "attention"
+    if use.name in stack.known(other):
+        return f"; it is an {other} block"
+    known = stack.known(use.slot)
+    return did_you_mean(use.name, known) or f"; defined: {', '.join(sorted(known)) or 'none'}"
+
+
+def _tensors_named_twice(tensors: tuple[Tensor, ...], path: Path) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for index, tensor in enumerate(tensors):
+        if tensor.name in seen:
+            yield Finding("MP132", (*path, "tensors", index, "name"), "a second tensor of this name")
+        seen.add(tensor.name)
+
+
+def _nothing_shared(stack: Stack, here: Path) -> Iterator[Finding]:
+    """Keys and values can be reused only after a layer that has them. An MTP module reuses the decoder's."""
+    if getattr(stack.part, "role", None) == "mtp":
+        return
+    blocks = stack.attention
+    for run, path, _ in runs(stack.part.layers, here):
+        for use in uses(run, path):
+            block = blocks.get(use.name) if use.slot == "attention" else None
+            if isinstance(block, Attention) and not block.cross:
+                if block.shared_kv:
+                    message = "shares the keys and values of an earlier layer, but no earlier layer has any"
+                    yield Finding("MP136", use.path, message)
+                return
