@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 README_MODELS = ("mixtral-8x7b", "deepseek-v3", "llama-4-maverick")
-KEPT = ("PATH", "HOME", "TMPDIR", "PYTHONDONTWRITEBYTECODE", "COVERAGE_PROCESS_START")
+KEPT = ("PATH", "HOME", "TMPDIR", "COVERAGE_PROCESS_START")
+# Compiled once for all the processes of a run, and nothing is left in the source tree.
+BYTECODE = tempfile.TemporaryDirectory()
 
 
 class Ran(NamedTuple):
@@ -27,7 +30,13 @@ class Ran(NamedTuple):
 def bare_environment(**extra: str) -> dict[str, str]:
     """No colour variables, no COLUMNS, a UTF-8 locale; `extra` on top."""
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-    return {**kept, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8", "TERM": "xterm", **extra}
+    fixed = {
+        "PYTHONPATH": str(ROOT),
+        "PYTHONPYCACHEPREFIX": BYTECODE.name,
+        "LC_ALL": "C.UTF-8",
+        "TERM": "xterm",
+    }
+    return {**kept, **fixed, **extra}
 
 
 def run_cli(*arguments: str, stdin: str | bytes = b"", cwd: Path | None = None, **extra: str) -> Ran:

@@ -39,7 +39,8 @@ deterministic = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
-BUILT_IN_SUMS = ("attention", "router", "norm", "dense_mlp", "other")
+# Whole models take ten times as long to draw as blocks.
+on_models = settings(deterministic, max_examples=50)
 
 small = st.integers(1, 7)
 dims = st.integers(1, 40)
@@ -231,10 +232,12 @@ tensors = st.builds(
     buffer=st.sampled_from([None, None, None, "fp32", "bf16", "int64"]),
 )
 FORMAT_NAMES = (
-    "fp8 fp8-block fp8-block-bf16 fp8-block-e8m0 fp8-channel int8 int4-g32 int4-g128-zp mxfp4 nvfp4 q4_k q8_0 fp32"
-).split()
+    *("fp32", "fp8", "fp8-block", "fp8-block-bf16", "fp8-block-e8m0", "fp8-channel", "int8"),
+    *("int4-g32", "int4-g128-zp", "mxfp4", "nvfp4", "q4_k", "q8_0"),
+)
 RULE_NAMES = (
-    "attention routed_experts shared_experts dense_mlp embedding lm_head router router.weight norm".split()
+    *("attention", "routed_experts", "shared_experts", "dense_mlp", "embedding", "lm_head"),
+    *("router", "router.weight", "norm"),
 )
 rules = st.builds(
     FormatRule,

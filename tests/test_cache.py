@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import ATTENTION_KINDS, dense, deterministic, gqa, mla, specs
+from strategies import ATTENTION_KINDS, dense, deterministic, gqa, mla, on_models, specs
 
 from moe_plan.anatomy.attention import attention_body
 from moe_plan.anatomy.inventory import Block, Inventory, Reach, State, Weight
@@ -60,7 +61,7 @@ def test_huge_reaches_stay_exact(limit, context):
     assert Reach(limit=limit).entries_over_prefill(context) == expected
 
 
-@deterministic
+@on_models
 @given(specs(), contexts, contexts, kv_formats)
 def test_bytes_never_fall_with_context(spec, one, two, form):
     inventory = model(spec).inventory
@@ -68,7 +69,7 @@ def test_bytes_never_fall_with_context(spec, one, two, form):
     assert kv_bytes(inventory, low, form) <= kv_bytes(inventory, high, form)
 
 
-@deterministic
+@on_models
 @given(specs(), st.integers(0, 1 << 40), kv_formats)
 def test_max_context_is_the_inverse(spec, budget, form):
     inventory = model(spec).inventory
@@ -81,7 +82,7 @@ def test_max_context_is_the_inverse(spec, budget, form):
         assert kv_bytes(inventory, longest, form) <= budget < kv_bytes(inventory, longest + 1, form)
 
 
-@deterministic
+@on_models
 @given(specs(), contexts)
 def test_max_context_of_exactly_a_context(spec, context):
     inventory = model(spec).inventory
@@ -89,7 +90,7 @@ def test_max_context_of_exactly_a_context(spec, context):
     assert longest is None or longest >= context
 
 
-@deterministic
+@on_models
 @given(specs(kinds=("gqa", "mla", "moa")), contexts)
 def test_bytes_at_a_context_are_the_sum_of_the_growths(spec, context):
     """Where nothing is compressed: rate * s, windows up to their limit, sources like the context, states once."""
@@ -102,7 +103,7 @@ def test_bytes_at_a_context_are_the_sum_of_the_growths(spec, context):
     assert kv_bytes(inventory, 1, "bf16") == 2 * (steady + elements.per_token_bounded)
 
 
-@deterministic
+@on_models
 @given(specs(kinds=("gqa", "mla", "moa", "kda", "mamba2")), contexts)
 def test_per_token_rate_is_the_growth_at_that_context(spec, context):
     inventory = model(spec).inventory
@@ -111,7 +112,7 @@ def test_per_token_rate_is_the_growth_at_that_context(spec, context):
     assert cache.kv_bytes_per_token(inventory, "bf16", context) == grown - source
 
 
-@deterministic
+@on_models
 @given(specs(kinds=("compressed",)), st.integers(60, 200))
 def test_per_token_rate_of_compressed_layers_is_their_average(spec, context):
     """Beyond every window: the growth over 2,520 tokens, a multiple of every ratio up to 9."""
@@ -217,21 +218,18 @@ def test_packed_formats_round_up_once():
     assert [kv_bytes(inventory, 1, form) for form in ("bf16", "fp8", "q8_0", "q4_0")] == [30, 15, 16, 9]
 
 
-@deterministic
+@on_models
 @given(specs(ffn=dense), contexts)
 def test_bytes_are_whole(spec, context):
     inventory = model(spec).inventory
     assert all(type(kv_bytes(inventory, context, form)) is int for form in KV_FORMATS)
 
 
-def test_every_kind_keeps_something():
+@pytest.mark.parametrize("kind", ATTENTION_KINDS)
+@deterministic
+@given(data=st.data())
+def test_every_kind_keeps_something(kind, data):
     """A layer without any cache or state would decode for free; only shared and two-way attention may."""
-    for name, strategy in ATTENTION_KINDS.items():
-
-        @deterministic
-        @given(strategy)
-        def keeps(block):
-            shares = getattr(block, "shared_kv", False) or not getattr(block, "causal", True)
-            assert bool(attention_body(block, 8).states) is not shares, name
-
-        keeps()
+    block = data.draw(ATTENTION_KINDS[kind])
+    shares = getattr(block, "shared_kv", False) or not getattr(block, "causal", True)
+    assert bool(attention_body(block, 8).states) is not shares

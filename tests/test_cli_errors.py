@@ -13,10 +13,16 @@ from conftest import bare_environment, run_cli, run_shell
 
 from moe_plan.cli import exit_codes
 
-BUG = "import sys, moe_plan.cli.app as app, moe_plan.cli.main as m\n" + (
-    "def broken(*a, **k): raise ZeroDivisionError('one [red] \\x1b')\n"
-    "m.parse = broken\nsys.exit(m.run(sys.argv[1:]))"
-)
+BUG = """
+import sys
+import moe_plan.cli.main as program
+
+def broken(*_):
+    raise ZeroDivisionError("one [red] \\x1b")
+
+program.parse = broken
+sys.exit(program.run(sys.argv[1:]))
+"""
 
 
 def run_bug(*arguments: str) -> tuple[int, str]:
@@ -117,7 +123,7 @@ def test_the_table_of_exit_codes_stands_in_every_help():
         ("compare mixtral-8x7b --kv fp9", 3, "error[MP303]"),
         ("explain mixtral-8x7b --layer 32", 3, "decoder has layers 0 to 31"),
         ("explain mixtral-8x7b --layer encoder:0", 3, "no part encoder with layers"),
-        ("explain deepseek-v3 --layer mpt:0", 3, "did you mean mtp?"),
+        ("explain switch-base-8 --layer encodr:0", 3, "did you mean encoder or decoder?"),
         ("explain mixtral-8x7b --component roter", 3, "did you mean router?"),
         ("explain mixtral-8x7b --component shared_experts", 3, "it has embedding"),
     ],

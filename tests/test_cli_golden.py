@@ -20,8 +20,22 @@ CASES = {
     "compare.csv": (("compare", *README_MODELS, "--format", "csv"), {}),
     "compare.json": (("compare", *README_MODELS, "--format", "json"), {}),
     "compare-options.txt": (
-        "compare longcat-flash qwen3-next-80b-a3b switch-base-8 llama-3.1-8b deepseek-v3.2 --context 200000 "
-        "--batch 32 --weights fp8-block --kv fp8".split(),
+        [
+            "compare",
+            "longcat-flash",
+            "qwen3-next-80b-a3b",
+            "switch-base-8",
+            "llama-3.1-8b",
+            "deepseek-v3.2",
+            "--context",
+            "200000",
+            "--batch",
+            "32",
+            "--weights",
+            "fp8-block",
+            "--kv",
+            "fp8",
+        ],
         {},
     ),
     "explain.txt": (("explain", "mixtral-8x7b"), {}),
@@ -70,11 +84,43 @@ def test_json_has_the_fields_in_order_and_no_floats_for_counts():
     assert [dense[name] for name in ("experts", "top_k", "expert_sparsity", "distinct_experts")] == [None] * 4
 
 
-FIELDS = """name source published total_params active_params active_compute_params active_body_params
-mean_active_params buffer_elements components parts layers moe_layers experts top_k attention_kinds sparsity
-expert_sparsity weight_bytes weight_bytes_by_component weight_formats native_weight_bytes checkpoint_bytes part_bytes
-kv_bytes_per_token kv_bytes state_bytes flops_per_token prefill_flops_per_token training_flops_per_token
-distinct_experts decode_bytes decode_kv_bytes dense_compute_ratio dense_memory_ratio""".split()
+FIELDS = [
+    "name",
+    "source",
+    "published",
+    "total_params",
+    "active_params",
+    "active_compute_params",
+    "active_body_params",
+    "mean_active_params",
+    "buffer_elements",
+    "components",
+    "parts",
+    "layers",
+    "moe_layers",
+    "experts",
+    "top_k",
+    "attention_kinds",
+    "sparsity",
+    "expert_sparsity",
+    "weight_bytes",
+    "weight_bytes_by_component",
+    "weight_formats",
+    "native_weight_bytes",
+    "checkpoint_bytes",
+    "part_bytes",
+    "kv_bytes_per_token",
+    "kv_bytes",
+    "state_bytes",
+    "flops_per_token",
+    "prefill_flops_per_token",
+    "training_flops_per_token",
+    "distinct_experts",
+    "decode_bytes",
+    "decode_kv_bytes",
+    "dense_compute_ratio",
+    "dense_memory_ratio",
+]
 
 
 def test_published_figures_are_in_the_table():

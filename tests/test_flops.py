@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from strategies import dense, deterministic, gqa, mla, moe, specs
+from strategies import dense, deterministic, gqa, mla, moe, on_models, specs
 
 from moe_plan.anatomy.attention import attention_body
 from moe_plan.anatomy.inventory import Block, Inventory
@@ -25,7 +25,7 @@ def is_causal(inventory: Inventory) -> bool:
     return all(reach.causal for reach in reaches)
 
 
-@deterministic
+@on_models
 @given(specs(), contexts)
 def test_weight_flops_are_twice_the_multiplied_parameters_on_the_path(spec, context):
     """Active parameters less tables and vectors, plus a tied head, which is a table and multiplied too."""
@@ -44,7 +44,7 @@ def test_weight_flops_are_twice_the_multiplied_parameters_on_the_path(spec, cont
     assert flops.weight_flops(counted.inventory) == 2 * (counted.active_params - idle + head + buffers)
 
 
-@deterministic
+@on_models
 @given(specs(kinds=ALIKE), contexts)
 def test_decode_steps_sum_to_the_prefill(spec, context):
     inventory = model(spec).inventory
@@ -53,7 +53,7 @@ def test_decode_steps_sum_to_the_prefill(spec, context):
     assert flops.prefill_flops(inventory, context) == steps
 
 
-@deterministic
+@on_models
 @given(specs(), contexts)
 def test_training_is_three_forwards(spec, context):
     inventory = model(spec).inventory
@@ -62,7 +62,7 @@ def test_training_is_three_forwards(spec, context):
     assert flops.training_flops_per_token(inventory, context) == 3 * forward
 
 
-@deterministic
+@on_models
 @given(specs(), contexts)
 def test_flops_grow_with_context_outside_chunks(spec, context):
     inventory = model(spec).inventory
@@ -71,7 +71,7 @@ def test_flops_grow_with_context_outside_chunks(spec, context):
     assert flops.prefill_flops(inventory, context) < flops.prefill_flops(inventory, context + 1)
 
 
-@deterministic
+@on_models
 @given(specs(), contexts)
 def test_flops_are_exact(spec, context):
     inventory = model(spec).inventory
@@ -180,7 +180,7 @@ def test_flop_terms():
     assert hybrid.quadratic == 12 * 4 * 16 * 256
 
 
-@deterministic
+@on_models
 @given(specs(ffn=moe(zero_experts=st.just(0))), specs(ffn=dense))
 def test_parts_cost_no_text_flops(sparse, plain):
     for spec in (sparse, plain):

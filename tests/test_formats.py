@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import FORMAT_NAMES, deterministic, specs
+from strategies import FORMAT_NAMES, deterministic, on_models, specs
 
 from moe_plan.anatomy.inventory import Weight
 from moe_plan.api import model
@@ -210,7 +210,7 @@ def test_scales_are_per_expert_and_per_table():
     assert weight_bytes_of(table, storage) == 1000 * 100 + 4 * 8
 
 
-@deterministic
+@on_models
 @given(specs())
 def test_bf16_is_two_bytes_a_parameter_and_buffers_on_top(spec):
     counted = model(spec)
@@ -224,7 +224,7 @@ def test_bf16_is_two_bytes_a_parameter_and_buffers_on_top(spec):
     assert (buffers > 0) == (params.buffer_elements(counted.inventory) > 0)
 
 
-@deterministic
+@on_models
 @given(specs(), st.sampled_from(FORMAT_NAMES))
 def test_weight_bytes_closed_form(spec, name):
     """Matrices that the format converts by its closed form, the rest at two bytes (GGUF: four)."""
@@ -253,7 +253,7 @@ def test_weight_bytes_closed_form(spec, name):
     assert sum(counted.component_bytes(name).values()) == expected
 
 
-@deterministic
+@on_models
 @given(specs())
 def test_checkpoint_bytes_hold_everything(spec):
     """At bf16: every part, second copies too, and a tied head only where the release repeats it."""

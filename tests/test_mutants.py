@@ -16,7 +16,8 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 import pytest
-from mutants import MUTANTS, Mutant
+from mutant import Mutant
+from mutants import MUTANTS
 
 import moe_plan
 from moe_plan.anatomy.attention import attention_body

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from fractions import Fraction
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import ATTENTION_KINDS, dense, deterministic, moe, specs
+from strategies import ATTENTION_KINDS, dense, deterministic, moe, on_models, specs
 
 from moe_plan.anatomy.attention import attention_body
 from moe_plan.anatomy.build import inventory
@@ -25,7 +26,7 @@ def layer_params(spec: ModelSpec) -> int:
     return sum(b.count * w.copies * w.elements for b in blocks for w in b.weights if params.is_parameter(w))
 
 
-@deterministic
+@on_models
 @given(specs())
 def test_components_sum_to_the_total(spec):
     counted = model(spec)
@@ -34,7 +35,7 @@ def test_components_sum_to_the_total(spec):
     assert list(counted.components) == [name for name in params.COMPONENTS if name in counted.components]
 
 
-@deterministic
+@on_models
 @given(specs())
 def test_active_counts_are_ordered(spec):
     counted = model(spec)
@@ -43,21 +44,21 @@ def test_active_counts_are_ordered(spec):
     assert params.mean_active_params(counted.inventory) <= counted.active_params
 
 
-@deterministic
+@on_models
 @given(specs(ffn=without_zero))
 def test_mean_active_is_active_without_zero_experts(spec):
     counted = inventory(spec)
     assert params.mean_active_params(counted) == params.active_params(counted)
 
 
-@deterministic
+@on_models
 @given(specs(kinds=("gqa", "mla"), ffn=dense))
 def test_a_dense_model_is_active_as_a_whole(spec):
     counted = model(spec)
     assert counted.active_params == counted.total_params
 
 
-@deterministic
+@on_models
 @given(specs())
 def test_parts_are_apart(spec):
     """Dropping all parts but encoders changes no number of the text model."""
@@ -72,7 +73,7 @@ def test_parts_are_apart(spec):
     assert alone.parts == {}
 
 
-@deterministic
+@on_models
 @given(specs())
 def test_tying_the_head_removes_one_table(spec):
     tied = model(spec.model_copy(update={"tied": True}))
@@ -86,7 +87,7 @@ def test_tying_the_head_removes_one_table(spec):
     assert untied.kv_bytes(9) == tied.kv_bytes(9)
 
 
-@deterministic
+@on_models
 @given(specs(), st.integers(2, 5))
 def test_repeating_multiplies_the_layers(spec, times):
     repeated = spec.model_copy(update={"layers": (Run(repeat=times, pattern=spec.layers),)})
@@ -96,7 +97,7 @@ def test_repeating_multiplies_the_layers(spec, times):
     assert more.total_params == outside + times * layer_params(spec)
 
 
-@deterministic
+@on_models
 @given(specs(), st.integers(1, 4), st.integers(1, 4))
 def test_splitting_a_run_changes_nothing(spec, left, right):
     head, *tail = spec.layers
@@ -110,14 +111,14 @@ def test_splitting_a_run_changes_nothing(spec, left, right):
     assert with_layers(repeated(left + right)) == with_layers(repeated(left), repeated(right))
 
 
-@deterministic
+@on_models
 @given(specs())
 def test_wrapping_in_a_pattern_changes_nothing(spec):
     wrapped = spec.model_copy(update={"layers": (Run(pattern=spec.layers),)})
     assert inventory(wrapped) == inventory(spec)
 
 
-@deterministic
+@on_models
 @given(specs())
 def test_layers_are_numbered_once_each(spec):
     """The decoder's blocks share out 0..L-1, and every sum is over that list."""
@@ -131,7 +132,7 @@ def test_layers_are_numbered_once_each(spec):
     assert weightless == 0
 
 
-@deterministic
+@on_models
 @given(specs())
 def test_tensor_names_are_unique_in_a_block(spec):
     for block in inventory(spec).blocks:
@@ -140,7 +141,7 @@ def test_tensor_names_are_unique_in_a_block(spec):
         assert len(names) == len(set(names))
 
 
-@deterministic
+@on_models
 @given(specs())
 def test_a_lock_holds_the_same_model(spec):
     locked = thaw(json.loads(json.dumps(spec.model_dump(mode="json"))))
@@ -150,7 +151,7 @@ def test_a_lock_holds_the_same_model(spec):
     assert model(locked).checkpoint_bytes() == model(spec).checkpoint_bytes()
 
 
-@deterministic
+@on_models
 @given(specs())
 def test_counts_are_integers(spec):
     counted = model(spec)
@@ -169,7 +170,7 @@ def test_counts_are_integers(spec):
     assert {type(number) for number in numbers} == {int}
 
 
-@deterministic
+@on_models
 @given(specs())
 def test_tensor_parallelism_cuts_evenly(spec):
     for block in inventory(spec).blocks:
@@ -180,20 +181,16 @@ def test_tensor_parallelism_cuts_evenly(spec):
             assert state.elements % state.max_tp == 0, state
 
 
-def test_every_kind_is_whole():
+@pytest.mark.parametrize("kind", ATTENTION_KINDS)
+@deterministic
+@given(data=st.data())
+def test_every_kind_is_whole(kind, data):
     """No kind leaves a size at zero, and each component it names is known."""
-    for name, strategy in ATTENTION_KINDS.items():
-
-        @deterministic
-        @given(strategy, st.integers(1, 40))
-        def whole(block, hidden):
-            body = attention_body(block, hidden)
-            assert body.weights, name
-            assert all(w.elements > 0 and w.component in params.COMPONENTS for w in body.weights)
-            assert all(op.flops > 0 for op in body.operations)
-            assert len({s.name for s in body.states}) == len(body.states)
-
-        whole()
+    body = attention_body(data.draw(ATTENTION_KINDS[kind]), data.draw(st.integers(1, 40)))
+    assert body.weights
+    assert all(w.elements > 0 and w.component in params.COMPONENTS for w in body.weights)
+    assert all(op.flops > 0 for op in body.operations)
+    assert len({s.name for s in body.states}) == len(body.states)
 
 
 @deterministic

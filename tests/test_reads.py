@@ -8,7 +8,7 @@ from math import isclose
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import FORMAT_NAMES, dense, deterministic, moe, specs
+from strategies import FORMAT_NAMES, dense, deterministic, moe, on_models, specs
 
 from moe_plan.anatomy.inventory import Weight
 from moe_plan.api import load, model
@@ -59,7 +59,7 @@ def test_zero_experts_are_touched_and_weigh_nothing():
     assert isclose(load("longcat-flash").distinct_experts(1), 8)
 
 
-@deterministic
+@on_models
 @given(specs(ffn=without_zero), st.sampled_from(FORMAT_NAMES))
 def test_one_token_reads_the_active_bytes(spec, name):
     """Every tensor once, k of E experts, one row of a table: the bytes of what a token uses."""
@@ -70,7 +70,7 @@ def test_one_token_reads_the_active_bytes(spec, name):
     assert isclose(decode_weight_bytes(inventory, storage, 1), expected, rel_tol=1e-12, abs_tol=1)
 
 
-@deterministic
+@on_models
 @given(specs(), st.integers(1, 100), st.integers(1, 100))
 def test_reads_grow_with_the_batch_up_to_all_weights(spec, one, two):
     counted = model(spec)
@@ -81,7 +81,7 @@ def test_reads_grow_with_the_batch_up_to_all_weights(spec, one, two):
     assert type(counted.decode_weight_bytes(high, "bf16")) is int
 
 
-@deterministic
+@on_models
 @given(specs(ffn=dense))
 def test_dense_models_have_no_experts_to_touch(spec):
     assert model(spec).distinct_experts(32) is None

@@ -31,7 +31,8 @@ def targets(requests: Sequence[str], command: str, inputs: Iterable[str] = ()) -
     one of `inputs`, or is given twice.
     """
     found = tuple(_target(request, command) for request in requests)
-    taken = {path: "an input" for path in map(_real_path, inputs) if path is not None and path.exists()}
+    # A catalogue name is no path, but a file of that name could not be told from one.
+    taken = {path: "an input" for path in map(_real_path, inputs) if path is not None}
     for target in found:
         _check_writable(target)
         if target.real_path in taken:

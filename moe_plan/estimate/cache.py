@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import lcm
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from moe_plan.estimate.formats import DTYPE_BYTES
 
@@ -31,8 +30,7 @@ KV_FORMATS: dict[str, int] = {
 CONTEXT_LIMIT = 1 << 62
 
 
-@dataclass(frozen=True, slots=True)
-class CacheElements:
+class CacheElements(NamedTuple):
     """Cached elements of one sequence by how they grow with the context."""
 
     per_token_unbounded: int

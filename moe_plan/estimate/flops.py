@@ -6,8 +6,7 @@ counted, nor is the embedding lookup.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -18,8 +17,7 @@ TRAINING_FACTOR = 3
 """Forward once and backward twice (arXiv 2001.08361, section 2.1)."""
 
 
-@dataclass(frozen=True, slots=True)
-class FlopTerms:
+class FlopTerms(NamedTuple):
     """Terms of F(S) of a forward over S tokens with every key computed, as a FLOP counter sees it."""
 
     weights: int

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,8 +26,7 @@ LINEAR = frozenset(
 GGUF = LINEAR | {"embedding", "lm_head", "shared_expert_gate", "hyper_connections", "other"}
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
+class Format(NamedTuple):
     """How the elements of one matrix [rows, columns] are stored.
 
     `group` columns share one scale of `scale_bytes` (and a zero point of `zero_bits`); with `tile_rows`

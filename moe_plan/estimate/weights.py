@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from moe_plan.estimate.formats import DTYPE_BYTES, FORMATS, matrix_bytes
 
@@ -17,8 +16,7 @@ NATIVE = "native"
 QUANTISED_ROLES = frozenset({"decoder", "encoder", "mtp"})
 
 
-@dataclass(frozen=True, slots=True)
-class Storage:
+class Storage(NamedTuple):
     """A mix of formats: a default, and rules (format, tensor classes or names), the later winning."""
 
     name: str
@@ -37,7 +35,7 @@ class Storage:
 
     def for_role(self, role: Role) -> Storage:
         """The formats of a part of `role`: towers and projectors are released unquantised."""
-        return self if role in QUANTISED_ROLES else replace(self, rules=())
+        return self if role in QUANTISED_ROLES else self._replace(rules=())
 
 
 def checkpoint_storage(name: str, checkpoint: Checkpoint) -> Storage:

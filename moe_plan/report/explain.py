@@ -59,11 +59,12 @@ NOTE_NARROW = "FLOPs and bytes are rounded here; exact in a wider terminal and i
 
 def document(explanation: Explanation, width: int | None) -> Document:
     """The tables of `explain`, with fewer and rounded columns where `width` is too small for all."""
+    source = f"source: {explanation.source}"
     tables = [table for group in explanation.groups for table in _tables(explanation, group, narrow=False)]
     if width is None or all(sum(t.widths()) + 2 * (len(t.columns) - 1) <= width for t in tables):
-        return Document(tuple(tables), NOTES)
+        return Document(tuple(tables), (*NOTES, source))
     tables = [table for group in explanation.groups for table in _tables(explanation, group, narrow=True)]
-    return Document(tuple(tables), (*NOTES, NOTE_NARROW))
+    return Document(tuple(tables), (*NOTES, NOTE_NARROW, source))
 
 
 def _tables(explanation: Explanation, group: Group, *, narrow: bool) -> Iterable[Table]:
@@ -71,7 +72,7 @@ def _tables(explanation: Explanation, group: Group, *, narrow: bool) -> Iterable
     if group.tensors:
         yield _tensors(explanation, group, narrow=narrow)
     if group.operations:
-        title = f"{group.name}: FLOPs of operations at a context of {context} tokens"
+        title = f"{group.name}: FLOPs of operations at {context} tokens, prefill of all of them"
         yield _table(title, _OPERATIONS, *_operation_rows(group, numbers.brief if narrow else numbers.exact))
     if group.states:
         title = f"{group.name}: cache and state of one sequence of {context} tokens"

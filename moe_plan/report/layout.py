@@ -23,7 +23,7 @@ def lines(document: Document, width: int | None, rule: str) -> Iterator[Line]:
     for index, table in enumerate(tables):
         if index:
             yield ()
-        yield from _table(table, rule)
+        yield from _table(table, width, rule)
     if document.notes:
         yield ()
     for note in document.notes:
@@ -31,12 +31,12 @@ def lines(document: Document, width: int | None, rule: str) -> Iterator[Line]:
             yield ((line, "note"),)
 
 
-def _table(table: Table, rule: str) -> Iterator[Line]:
+def _table(table: Table, width: int | None, rule: str) -> Iterator[Line]:
     widths = table.widths()
-    drawn = (" " * GAP).join(rule * width for width in widths)
-    if table.title:
-        yield ((clean(table.title, LONGEST_LINE), "title"),)
-    titles = [_aligned(clean(c.title), width, c) for c, width in zip(table.columns, widths, strict=True)]
+    drawn = (" " * GAP).join(rule * needed for needed in widths)
+    for line in _wrapped(clean(table.title, LONGEST_LINE), width) if table.title else ():
+        yield ((line, "title"),)
+    titles = [_aligned(clean(c.title), needed, c) for c, needed in zip(table.columns, widths, strict=True)]
     yield (((" " * GAP).join(titles).rstrip(), "header"),)
     yield ((drawn, "rule"),)
     for row in table.rows:
@@ -71,10 +71,10 @@ def _aligned(text: str, width: int, column: Column) -> str:
     return text.ljust(width) if column.align == "left" else text.rjust(width)
 
 
-def _wrapped(note: str, width: int | None) -> Iterator[str]:
-    """`note` in lines of whole words, those after the first indented."""
+def _wrapped(text: str, width: int | None) -> Iterator[str]:
+    """`text` in lines of whole words, those after the first indented."""
     line = ""
-    for word in note.split(" "):
+    for word in text.split(" "):
         if width is not None and line.strip() and len(line) + 1 + len(word) > width:
             yield line
             line = "  " + word

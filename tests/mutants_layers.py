@@ -1,0 +1,124 @@
+"""Injected bugs: layers, parts and what is tied."""
+
+from __future__ import annotations
+
+from mutant import Mutant
+
+BUILD = "anatomy/build.py"
+INVENTORY = "anatomy/inventory.py"
+
+LAYERS_AND_PARTS = (
+    Mutant(
+        "one layer times L, the first dense layers ignored",
+        BUILD,
+        "gathered.setdefault(_contents(run), (run, []))",
+        'gathered.setdefault(("all",), (run, []))',
+        "test_published.test_deepseek_v3",
+    ),
+    Mutant(
+        "repeat off by one",
+        BUILD,
+        "range(run.repeat)",
+        "range(max(1, run.repeat - 1))",
+        "test_worked.test_whole_model",
+    ),
+    Mutant(
+        "pattern repeated once",
+        BUILD,
+        "range(run.repeat)",
+        "range(1 if run.pattern else run.repeat)",
+        "test_worked.test_pattern",
+    ),
+    Mutant(
+        "second half of a pattern left out",
+        BUILD,
+        "yield from _layers(run.pattern)",
+        "yield from _layers(run.pattern[:1])",
+        "test_worked.test_pattern",
+    ),
+    Mutant(
+        "layers that differ in a tensor only are merged",
+        BUILD,
+        "tuple(_tensor(tensor) for tensor in run.tensors)\n\n\n",
+        "tuple(tensor.name for tensor in run.tensors)\n\n\n",
+        "test_worked.test_layers_that_differ_in_a_tensor_only",
+    ),
+    Mutant(
+        "tied head counted twice",
+        BUILD,
+        "stored=not spec.tied",
+        "stored=True",
+        "test_worked.test_tied_head",
+    ),
+    Mutant(
+        "tied head costs no FLOPs",
+        INVENTORY,
+        'if self.use in ("matmul", "conv")',
+        'if self.stored and self.use in ("matmul", "conv")',
+        "test_worked.test_tied_head",
+    ),
+    Mutant(
+        "part's hidden width ignored",
+        BUILD,
+        "part.hidden or spec.hidden",
+        "spec.hidden",
+        "test_worked.test_part_of_its_own_width",
+    ),
+    Mutant(
+        "part's own blocks ignored",
+        BUILD,
+        "part.attention.get(name) or spec.attention[name]",
+        "spec.attention.get(name) or part.attention[name]",
+        "test_mutants.test_parts_blocks_shadow_the_models",
+    ),
+    Mutant(
+        "final norm forgotten",
+        BUILD,
+        "if part.final_norm and part.layers:",
+        "if False:",
+        "test_worked.test_whole_model",
+    ),
+    Mutant(
+        "one norm a layer",
+        BUILD,
+        "len(_names(run.attention)) + len(_names(run.ffn))",
+        "1",
+        "test_worked.test_whole_model",
+    ),
+    Mutant("norm biases dropped", BUILD, "if norm.bias:", "if False:", "test_worked.test_norms"),
+    Mutant(
+        "second block of a layer overwrites the first",
+        BUILD,
+        "return (value,) if isinstance(value, str) else value",
+        "return (value,) if isinstance(value, str) else value[:1]",
+        "test_worked.test_layer_with_several_blocks",
+    ),
+    Mutant(
+        "MTP in the total",
+        INVENTORY,
+        'TEXT_ROLES: tuple[Role, ...] = ("decoder", "encoder")',
+        'TEXT_ROLES: tuple[Role, ...] = ("decoder", "encoder", "mtp")',
+        "test_worked.test_mtp_is_apart",
+    ),
+    Mutant(
+        "vision tower in the total",
+        INVENTORY,
+        'TEXT_ROLES: tuple[Role, ...] = ("decoder", "encoder")',
+        'TEXT_ROLES: tuple[Role, ...] = ("decoder", "encoder", "vision")',
+        "test_worked.test_part_of_its_own_width",
+    ),
+    Mutant(
+        "encoder left out",
+        INVENTORY,
+        'TEXT_ROLES: tuple[Role, ...] = ("decoder", "encoder")',
+        'TEXT_ROLES: tuple[Role, ...] = ("decoder",)',
+        "test_worked.test_encoder_is_text",
+    ),
+    Mutant(
+        "hyper-connections without their mixing maps",
+        BUILD,
+        "maps = streams * (streams + 2)",
+        "maps = streams * 2",
+        "test_worked.test_hyper_connections",
+    ),
+)
