@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 README_MODELS = ("mixtral-8x7b", "deepseek-v3", "llama-4-maverick")
+# The installed command where there is one, as in CI; the module in a checkout that is not installed.
+SCRIPT = Path(sys.executable).with_name("moe-plan")
+COMMAND = (str(SCRIPT),) if SCRIPT.exists() else (sys.executable, "-m", "moe_plan")
 KEPT = ("PATH", "HOME", "TMPDIR", "COVERAGE_PROCESS_START")
 # Compiled once for all the processes of a run, and nothing is left in the source tree.
 BYTECODE = tempfile.TemporaryDirectory()
@@ -40,9 +44,9 @@ def bare_environment(**extra: str) -> dict[str, str]:
 
 
 def run_cli(*arguments: str, stdin: str | bytes = b"", cwd: Path | None = None, **extra: str) -> Ran:
-    """Run `python -m moe_plan` on `arguments` with `extra` in its environment."""
+    """Run the command on `arguments` with `extra` in its environment."""
     done = subprocess.run(
-        [sys.executable, "-m", "moe_plan", *arguments],
+        [*COMMAND, *arguments],
         input=stdin.encode() if isinstance(stdin, str) else stdin,
         capture_output=True,
         env=bare_environment(**extra),
@@ -55,9 +59,14 @@ def run_cli(*arguments: str, stdin: str | bytes = b"", cwd: Path | None = None, 
 
 def run_shell(line: str, **extra: str) -> Ran:
     """Run a line of bash in which `moe-plan` is the command."""
-    script = f'moe-plan() {{ "{sys.executable}" -m moe_plan "$@"; }}\n{line}'
+    script = f'moe-plan() {{ {shlex.join(COMMAND)} "$@"; }}\n{line}'
     done = subprocess.run(
-        ["bash", "-c", script], capture_output=True, env=bare_environment(**extra), timeout=30, check=False
+        ["bash", "-c", script],
+        capture_output=True,
+        env=bare_environment(**extra),
+        cwd=ROOT,
+        timeout=30,
+        check=False,
     )
     return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
 

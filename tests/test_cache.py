@@ -212,6 +212,20 @@ def test_max_context_ends():
     assert max_context(recurrent, 40, "bf16") is None
 
 
+def test_bytes_of_32_elements():
+    inventory = holding(State("keys", 32, Reach()))
+    assert {form: kv_bytes(inventory, 1, form) for form in KV_FORMATS} == {
+        "fp32": 128,
+        "bf16": 64,
+        "fp16": 64,
+        "fp8": 32,
+        "int8": 32,
+        # One fp16 scale for each block of 32 (block_q8_0, block_q4_0 of llama.cpp).
+        "q8_0": 34,
+        "q4_0": 18,
+    }
+
+
 def test_packed_formats_round_up_once():
     """q8_0 is 34 bytes for 32 elements, q4_0 18: 3 layers of 5 elements are 15.9 and 8.4 bytes."""
     inventory = holding(State("keys", 5, Reach()), layers=3)

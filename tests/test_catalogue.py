@@ -158,6 +158,7 @@ def test_published_total(name):
 def test_published_active(name):
     shipped = load(name)
     if shipped.spec.published.active is not None:
+        assert shipped.spec.published.convention is not None
         assert agrees(stated_active(shipped), shipped.spec.published.active) is (
             name not in ACTIVE_EXCEPTIONS
         )

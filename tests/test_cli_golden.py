@@ -110,6 +110,7 @@ FIELDS = [
     "checkpoint_bytes",
     "part_bytes",
     "kv_bytes_per_token",
+    "kv_elements",
     "kv_bytes",
     "state_bytes",
     "flops_per_token",

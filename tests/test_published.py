@@ -7,6 +7,7 @@ from fractions import Fraction
 import pytest
 
 from moe_plan.api import Model, load
+from moe_plan.estimate import params
 
 UNITS = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
@@ -51,6 +52,14 @@ def test_kv_bytes_per_token(name, expected):
 def test_training_flops_per_token(name, gigaflops):
     """arXiv 2505.09343, table 2: training FLOPs a token at a sequence of 4,096, causal attention."""
     assert round(load(name).training_flops_per_token(4096) / 10**9) == gigaflops
+
+
+def test_longcat_mean_active():
+    """18.6B to 31.3B, 27B on average (LongCat-Flash, README): 8 of 12 chosen experts are real on average."""
+    shipped = load("longcat-flash")
+    assert abs(shipped.active_compute_params - 31.3e9) < 0.1e9
+    table = shipped.components["embedding"]
+    assert rounds_to(params.mean_active_params(shipped.inventory) - table, "27B")
 
 
 def test_distinct_experts():

@@ -8,7 +8,20 @@ from moe_plan.anatomy.build import inventory
 from moe_plan.anatomy.inventory import Weight
 from moe_plan.api import model
 from moe_plan.estimate import flops, params
-from moe_plan.spec.model import Attention, DenseFfn, ModelSpec, MoeFfn, Norm, Part, Published, Run, Tensor
+from moe_plan.estimate.weights import part_bytes
+from moe_plan.spec.model import (
+    Attention,
+    Checkpoint,
+    DenseFfn,
+    ModelSpec,
+    MoeFfn,
+    Norm,
+    Part,
+    Published,
+    Router,
+    Run,
+    Tensor,
+)
 
 
 def spec(**options) -> ModelSpec:
@@ -191,5 +204,39 @@ def test_layers_that_differ_in_a_tensor_only():
 
 def test_hyper_connections():
     """n streams of width 10: per block 24 maps of n*10, 24 offsets and 3 scales; at the end n maps, n and 1."""
-    counted = model(spec(hyper_connections=4))
+    plain, counted = model(spec()), model(spec(hyper_connections=4))
     assert counted.components["hyper_connections"] == 4 * 2 * (24 * 40 + 24 + 3) + (4 * 40 + 4 + 1)
+    # The maps are matrices, and in each of 8 blocks a 4 x 4 matrix mixes the streams.
+    maps, mixing = 2 * (8 * 24 * 40 + 4 * 40), 8 * 2 * 4 * 4 * 10
+    assert counted.decode_flops(9) - plain.decode_flops(9) == maps + mixing
+
+
+def test_storage_of_parts_and_of_a_repeated_head():
+    """A tower's bytes apart from the text's; a tied head that the release stores a second time."""
+    tower = Part(role="vision", layers=(Run(attention="full"),), final_norm=False)
+    native = Checkpoint(default="bf16", stores_tied_head=True)
+    counted = model(spec(tied=True, native=native, parts={"eyes": tower}))
+    assert part_bytes(counted.inventory, counted.storage()) == {"eyes": 2 * (ATTENTION + 10)}
+    assert counted.checkpoint_bytes() == 2 * (9430 - 1000) + 2 * 1000 + 2 * (ATTENTION + 10)
+    assert counted.weight_bytes() == 2 * (9430 - 1000)
+
+
+def test_buffers_take_their_own_types():
+    """2 routing entries a vocabulary row in int64 and 5 biases in fp32, in each of the 2 sparse layers."""
+    router = Router(correction_bias="buffer", token_table=True)
+    experts = MoeFfn(kind="moe", experts=5, top_k=2, width=7, shared_width=13, router=router)
+    dense = DenseFfn(kind="dense", width=30)
+    counted = model(spec(ffn={"dense": dense, "experts": experts}))
+    assert counted.total_params == 9430
+    assert counted.weight_bytes("bf16") == 2 * 9430 + 2 * (100 * 2 * 8 + 5 * 4)
+    assert params.buffer_elements(counted.inventory) == 2 * (100 * 2 + 5)
+
+
+def test_mean_active_with_zero_experts():
+    """2 of 8 choices fall on 5 real experts: 1.25 experts a layer on average, 2 at most."""
+    experts = MoeFfn(kind="moe", experts=5, top_k=2, width=7, zero_experts=3, bias=True)
+    counted = model(spec(ffn={"dense": DenseFfn(kind="dense", width=30), "experts": experts}))
+    expert = EXPERT + 7 + 7 + 10
+    rest = counted.total_params - 2 * 5 * expert
+    assert counted.active_params == rest + 2 * 2 * expert
+    assert params.mean_active_params(counted.inventory) == rest + 2 * 5 * expert // 4

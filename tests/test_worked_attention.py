@@ -112,8 +112,25 @@ def test_compressed_with_indexer():
     assert operations(body)["indexer.scores"] == (48, Reach(stride=2))
 
 
+def test_compressed_without_overlap():
+    """Neighbouring windows that do not overlap: the compressor projects to one width, and all entries are seen."""
+    spec = CompressedAttention(
+        kind="compressed", heads=6, head_dim=4, q_rank=5, o_groups=3, o_rank=7, window=9, ratio=2
+    )
+    body = attention_body(spec, HIDDEN)
+    assert {name: shape for name, shape in shapes(body).items() if not name.startswith("attention")} == {
+        "compressor.kv": (4, 10),
+        "compressor.gate": (4, 10),
+        "compressor.position_bias": (2, 4),
+        "compressor.kv_norm": (4,),
+    }
+    assert operations(body)["attention.mix_compressed"] == (48, Reach(stride=2))
+    indexed = spec.model_copy(update={"indexer": Indexer(heads=3, head_dim=8, top_k=11)})
+    assert shapes(attention_body(indexed, HIDDEN))["indexer.kv"] == (8, 10)
+
+
 def test_attention_experts():
-    spec = AttentionExperts(kind="moa", experts=5, top_k=2, heads=3, head_dim=4, output_bias=True)
+    spec = AttentionExperts(kind="moa", experts=5, top_k=3, heads=3, head_dim=4, output_bias=True)
     body = attention_body(spec, HIDDEN)
     assert shapes(body) == {
         "attention.router": (5, 10),
@@ -123,6 +140,6 @@ def test_attention_experts():
         "attention.v": (12, 10),
         "attention.o_bias": (10,),
     }
-    assert routed(body) == {"attention.q": (5, 2, 0), "attention.o": (5, 2, 0)}
+    assert routed(body) == {"attention.q": (5, 3, 0), "attention.o": (5, 3, 0)}
     assert states(body) == {"attention.keys": (12, Reach()), "attention.values": (12, Reach())}
-    assert operations(body) == {"attention.scores": (48, Reach()), "attention.mix": (48, Reach())}
+    assert operations(body) == {"attention.scores": (72, Reach()), "attention.mix": (72, Reach())}

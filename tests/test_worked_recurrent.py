@@ -81,20 +81,21 @@ def test_mamba1():
 
 
 def test_mamba2():
-    """6 heads of 4 make an inner width of 24; 2 groups of 5 states each: 24 + 2*2*5 convolved channels."""
-    spec = Mamba2(kind="mamba2", heads=6, head_dim=4, state=5, groups=2, conv=3)
+    """6 heads of 4 make an inner width of 24; 3 groups of 5 states each: 24 + 2*3*5 convolved channels."""
+    spec = Mamba2(kind="mamba2", heads=6, head_dim=4, state=5, groups=3, conv=4)
     body = attention_body(spec, HIDDEN)
     assert shapes(body) == {
-        "attention.in": (24 + 44 + 6, 10),
-        "attention.conv": (44, 1, 3),
-        "attention.conv_bias": (44,),
+        "attention.in": (24 + 54 + 6, 10),
+        "attention.conv": (54, 1, 4),
+        "attention.conv_bias": (54,),
         "attention.dt_bias": (6,),
         "attention.a_log": (6,),
         "attention.d": (6,),
         "attention.out_norm": (24,),
         "attention.o": (10, 24),
     }
-    assert states(body) == {"attention.ssm_state": (120, None), "attention.conv_state": (88, None)}
+    assert states(body) == {"attention.ssm_state": (120, None), "attention.conv_state": (162, None)}
+    assert [state.max_tp for state in body.states] == [6, 3]
     assert sum(flops for flops, _ in operations(body).values()) == 4 * 120
 
 

@@ -39,7 +39,7 @@ class CacheElements(NamedTuple):
     """Keys that an indexer scores, one for each token."""
     per_token_bounded: int
     """Of layers whose cache stops growing (window, chunk), while it still grows."""
-    per_token_compressed: Fraction
+    per_token_compressed: int | Fraction
     """Of layers that keep one entry for several tokens, on average."""
     per_source_token: int
     """Of cross-attention, for each token of the encoder's input."""
@@ -49,18 +49,22 @@ class CacheElements(NamedTuple):
 
 def cache_elements(inventory: Inventory) -> CacheElements:
     """Elements of every cache and state of the text model, by growth."""
-    sums = dict.fromkeys(("unbounded", "indexer", "bounded", "source", "state"), 0)
-    from fractions import Fraction  # noqa: PLC0415  the other functions are whole numbers
-
-    compressed = Fraction(0)
+    sums: dict[str, int | Fraction] = {}
     for state, count in _states(inventory):
         kind = _growth(state)
+        elements: int | Fraction = count * state.elements
         if kind == "compressed" and state.reach is not None:
-            compressed += Fraction(count * state.elements, state.reach.stride)
-        else:
-            sums[kind] += count * state.elements
+            from fractions import Fraction  # noqa: PLC0415  few models need it, and start-up counts
+
+            elements = Fraction(elements, state.reach.stride)
+        sums[kind] = sums.get(kind, 0) + elements
     return CacheElements(
-        sums["unbounded"], sums["indexer"], sums["bounded"], compressed, sums["source"], sums["state"]
+        per_token_unbounded=int(sums.get("unbounded", 0)),
+        per_token_indexer=int(sums.get("indexer", 0)),
+        per_token_bounded=int(sums.get("bounded", 0)),
+        per_token_compressed=sums.get("compressed", 0),
+        per_source_token=int(sums.get("source", 0)),
+        state=int(sums.get("state", 0)),
     )
 
 

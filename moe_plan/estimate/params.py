@@ -61,7 +61,13 @@ def active_body_params(inventory: Inventory) -> int:
 
 def mean_active_params(inventory: Inventory) -> int:
     """`active_params` when tokens choose zero-compute experts as often as any: below it only then."""
-    return sum(_mean_active(w, n) for w, n in inventory.text_weights() if is_parameter(w))
+    shares: dict[int, int] = {}
+    for weight, count in inventory.text_weights():
+        if is_parameter(weight):
+            pool, chosen = _mean_active(weight)
+            shares[pool] = shares.get(pool, 0) + count * chosen
+    # Rounded once for each number of choices, of which a model has one.
+    return sum((2 * chosen + pool) // (2 * pool) for pool, chosen in shares.items())
 
 
 def is_tied(inventory: Inventory) -> bool:
@@ -119,8 +125,8 @@ def _active(weight: Weight) -> int:
     return weight.elements * (weight.copies if weight.use == "lookup" else weight.used)
 
 
-def _mean_active(weight: Weight, count: int) -> int:
-    """Of `count` layers, rounded to whole parameters."""
+def _mean_active(weight: Weight) -> tuple[int, int]:
+    """Parameters used on average, as a numerator over the number of choices."""
     if weight.use == "lookup" or not weight.pool:
-        return count * _active(weight)
-    return (2 * count * weight.elements * weight.used * weight.copies + weight.pool) // (2 * weight.pool)
+        return 1, _active(weight)
+    return weight.pool, weight.elements * weight.used * weight.copies

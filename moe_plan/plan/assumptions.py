@@ -25,6 +25,7 @@ FLOPS = (
 )
 MLA = "MLA: prefill expands keys and values, decode absorbs the projection and attends to the latent itself"
 ZERO_EXPERTS = "zero-compute experts: active and FLOPs are upper bounds, for tokens that choose none of them"
+WINDOWS = "KV per token is what the next token adds at this context: a full window or chunk adds nothing"
 CROSS = "cross-attention: the source is as long as the context"
 SPARSE_KV = "sparse attention reads less of its cache than a sequence holds"
 
@@ -50,6 +51,8 @@ def _of_these(models: Sequence[Model]) -> Iterator[str]:
         yield SPARSE_KV
     if any(has_zero_experts(model.inventory) for model in models):
         yield ZERO_EXPERTS
+    if kinds & {"gqa-window", "gqa-chunk", "compressed"}:
+        yield WINDOWS
     if "gqa-cross" in kinds:
         yield CROSS
 

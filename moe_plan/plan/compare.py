@@ -50,6 +50,8 @@ class Memory(NamedTuple):
     part_bytes: dict[str, int]
     """Native bytes of the parts outside the text model."""
     kv_bytes_per_token: int
+    """What the next token adds at the question's context."""
+    kv_elements: cache.CacheElements
     kv_bytes: int
     state_bytes: int
 
@@ -129,7 +131,8 @@ def _memory(model: Model, question: Question) -> Memory:
         native_weight_bytes=model.weight_bytes(),
         checkpoint_bytes=model.checkpoint_bytes(),
         part_bytes=weights.part_bytes(inventory, model.storage()),
-        kv_bytes_per_token=model.kv_bytes_per_token(question.kv),
+        kv_bytes_per_token=model.kv_bytes_per_token(question.kv, question.context),
+        kv_elements=cache.cache_elements(inventory),
         kv_bytes=model.kv_bytes(question.context, question.kv),
         state_bytes=cache.state_bytes(inventory),
     )

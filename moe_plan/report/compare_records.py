@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from moe_plan.report.numbers import rounded
 
 if TYPE_CHECKING:
+    from moe_plan.estimate.cache import CacheElements
     from moe_plan.plan.compare import Comparison, Figures, Memory, Size, Work
     from moe_plan.plan.structure import Structure
     from moe_plan.report.csv import Value
@@ -94,8 +95,19 @@ def _memory(memory: Memory) -> dict[str, object]:
         "checkpoint_bytes": memory.checkpoint_bytes,
         "part_bytes": memory.part_bytes,
         "kv_bytes_per_token": memory.kv_bytes_per_token,
+        "kv_elements": _elements(memory.kv_elements),
         "kv_bytes": memory.kv_bytes,
         "state_bytes": memory.state_bytes,
+    }
+
+
+def _elements(elements: CacheElements) -> dict[str, object]:
+    """Cached elements by growth; compressed entries are few enough for a rounded average."""
+    compressed = elements.per_token_compressed
+    whole = compressed.denominator == 1
+    return {
+        **elements._asdict(),
+        "per_token_compressed": int(compressed) if whole else rounded(float(compressed)),
     }
 
 

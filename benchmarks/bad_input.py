@@ -1,0 +1,58 @@
+"""What the worst spec files cost: seconds and peak memory of a process that refuses each of them.
+
+    python benchmarks/bad_input.py
+
+The files are those of tests/bad_bytes.py. Each is refused in a process of its own; the first line is the
+same process with nothing to read. The promise is at most 1 s and 200 MB.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent.parent / "tests"
+REFUSE = """
+import sys
+from moe_plan.errors import InputError
+from moe_plan.spec.load import load_spec
+try:
+    sys.argv[1:] and load_spec(sys.argv[1])
+except InputError:
+    pass
+with open("/proc/self/status") as status:
+    print(next(line.split()[1] for line in status if line.startswith("VmHWM")))
+"""
+
+
+def main() -> None:
+    """Print a line a file, and the worst of each column."""
+    sys.path.insert(0, str(TESTS))
+    from bad_bytes import GENERATED  # type: ignore[import-not-found]  # noqa: PLC0415  a module of the tests
+
+    seconds, mebibytes = _refuse()
+    print(f"{'nothing to read':32} {seconds:6.3f} s {mebibytes:6.0f} MiB")
+    worst = (0.0, 0.0)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "bad.yaml"
+        for name, (data, *_) in GENERATED.items():
+            path.write_bytes(data)
+            seconds, mebibytes = _refuse(str(path))
+            worst = (max(worst[0], seconds), max(worst[1], mebibytes))
+            print(f"{name:32} {seconds:6.3f} s {mebibytes:6.0f} MiB")
+    print(f"{'worst':32} {worst[0]:6.3f} s {worst[1]:6.0f} MiB (promise: 1 s, 200 MB)")
+
+
+def _refuse(*arguments: str) -> tuple[float, float]:
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSE, *arguments], check=True, capture_output=True, text=True, timeout=60
+    )
+    return time.perf_counter() - start, int(done.stdout) / 1024
+
+
+if __name__ == "__main__":
+    main()
