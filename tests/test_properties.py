@@ -6,7 +6,7 @@ import json
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import ATTENTION_KINDS, dense, deterministic, moe, on_models, specs
 
@@ -16,7 +16,7 @@ from moe_plan.anatomy.ffn import ffn_body
 from moe_plan.api import model
 from moe_plan.estimate import params
 from moe_plan.spec.locked import thaw
-from moe_plan.spec.model import ModelSpec, MoeFfn, Run
+from moe_plan.spec.model import Frozen, ModelSpec, MoeFfn, Run
 
 without_zero = moe(zero_experts=st.just(0))
 
@@ -256,3 +256,31 @@ def test_huge_sizes_stay_exact():
     assert counted.prefill_flops_per_token(size) == counted.decode_flops(0) + Fraction(
         4 * layers * size * (size + 1), 2
     )
+
+
+# Text and figures that no number follows from.
+NOT_DRAWN = {"name", "source", "license", "note", "published", "context", "kind", "copy_of", "exact_source"}
+
+
+def test_every_option_is_drawn():
+    """The random specs of these tests leave no field of the schema at one value."""
+    seen: dict[tuple[str, str], set[str]] = {}
+
+    def visit(value: object) -> None:
+        if isinstance(value, Frozen):
+            for field in type(value).model_fields:
+                seen.setdefault((type(value).__name__, field), set()).add(repr(getattr(value, field)))
+                visit(getattr(value, field))
+        for inner in value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else ():
+            visit(inner)
+
+    @settings(deterministic, max_examples=200)
+    @given(specs(), st.tuples(*ATTENTION_KINDS.values()))
+    def draw(spec: ModelSpec, blocks: tuple[Frozen, ...]) -> None:
+        visit(spec)
+        visit(blocks)
+
+    draw()
+    constant = {key for key, values in seen.items() if len(values) < 2 and key[1] not in NOT_DRAWN}
+    assert constant <= {("Published", field) for field in ("total", "active", "convention", "exact")}
+    assert len(seen) > 100

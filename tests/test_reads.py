@@ -12,7 +12,7 @@ from strategies import FORMAT_NAMES, dense, deterministic, moe, on_models, specs
 
 from moe_plan.anatomy.inventory import Weight
 from moe_plan.api import load, model
-from moe_plan.estimate.reads import decode_weight_bytes, distinct_experts, mean_distinct_experts
+from moe_plan.estimate.reads import decode_weight_bytes, mean_distinct_experts
 from moe_plan.estimate.weights import uniform_storage, weight_bytes_of
 
 without_zero = moe(zero_experts=st.just(0))
@@ -36,7 +36,8 @@ def test_distinct_experts_bounds(routing, tokens):
     assert top_k * (1 - 1e-12) <= touched <= min(experts, tokens * top_k) * (1 + 1e-12)
     assert touched <= expert(experts, top_k).copies_touched(tokens + 1)
     assert isclose(expert(experts, top_k).copies_touched(1), top_k, rel_tol=1e-12)
-    assert isclose(distinct_experts(experts, top_k, tokens), touched, rel_tol=1e-9)
+    closed_form = experts * (1 - (1 - top_k / experts) ** tokens)
+    assert isclose(closed_form, touched, rel_tol=1e-9)
 
 
 @deterministic

@@ -11,13 +11,8 @@ if TYPE_CHECKING:
     from moe_plan.estimate.weights import Storage
 
 
-def distinct_experts(experts: int, top_k: int, tokens: int) -> float:
-    """Experts of one layer that `tokens` tokens touch under uniform routing: E * (1 - (1 - k/E)^T)."""
-    return experts * (1.0 - (1.0 - top_k / experts) ** tokens)
-
-
 def mean_distinct_experts(inventory: Inventory, tokens: int) -> float | None:
-    """Routed experts touched in an MoE layer, averaged over the MoE layers; None in a dense model."""
+    """Routed experts that `tokens` touch in an MoE layer, averaged over those layers; None if dense."""
     touched, layers = 0.0, 0
     for weight, count in inventory.text_weights():
         if weight.name.endswith(".down") and weight.component == "routed_experts":

@@ -108,6 +108,9 @@ def _is_matrix(weight: Weight) -> bool:
 
 def _named(weight: Weight, tensors: frozenset[str]) -> bool:
     """Whether a rule means `weight`: by its class, its name, or its name without a block number."""
+    if not weight.stored:
+        # A tied head is the embedding table, whatever a rule says of heads.
+        return "embedding" in tensors
     if weight.component in tensors or weight.name in tensors:
         return True
     owner, _, rest = weight.name.partition(".")
