@@ -34,9 +34,9 @@ def _attention(model: Model, block: Block) -> Iterator[Any]:
     """The attention specs of the layers that `block` gathers."""
     if not block.layers or block.role != "decoder":
         return
-    value = list(_flat(model.spec.layers))[block.layers[0]].attention
+    value = list(_flat(model.fields.layers))[block.layers[0]].attention
     for name in () if value is None else (value,) if isinstance(value, str) else value:
-        yield model.spec.attention[name]
+        yield model.fields.attention[name]
 
 
 def _flat(runs: Iterable[Any]) -> Iterator[Any]:

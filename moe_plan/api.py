@@ -26,13 +26,21 @@ class Model:
     `kv` names one of `cache.KV_FORMATS`. Unknown names raise InputError.
     """
 
-    spec: ModelSpec
+    fields: ModelSpec
+    """The spec's fields, already validated: for a catalogue model read from the lock, without its class."""
     inventory: Inventory
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The spec itself, validated anew where `fields` came from the lock."""
+        from moe_plan.spec.catalogue import validated  # noqa: PLC0415  counting needs no pydantic
+
+        return validated(self.fields)
 
     @property
     def name(self) -> str:
         """The model's name, as its spec gives it."""
-        return self.spec.name
+        return self.fields.name
 
     @property
     def total_params(self) -> int:
@@ -67,12 +75,12 @@ class Model:
     def storage(self, name: str = weights.NATIVE) -> weights.Storage:
         """The formats that `--weights NAME` stands for."""
         if name == weights.NATIVE:
-            return weights.checkpoint_storage(name, self.spec.native)
-        if name in self.spec.checkpoints:
-            return weights.checkpoint_storage(name, self.spec.checkpoints[name])
+            return weights.checkpoint_storage(name, self.fields.native)
+        if name in self.fields.checkpoints:
+            return weights.checkpoint_storage(name, self.fields.checkpoints[name])
         if name in FORMATS:
             return weights.uniform_storage(name)
-        known = (weights.NATIVE, *self.spec.checkpoints, *FORMATS)
+        known = (weights.NATIVE, *self.fields.checkpoints, *FORMATS)
         hint = did_you_mean(name, known)
         message = f"{self.name} has no weight format of this name{hint}; known: {', '.join(known)}"
         raise InputError((Problem("MP302", name, None, None, "weights", message),))

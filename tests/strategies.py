@@ -5,13 +5,10 @@ from __future__ import annotations
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from moe_plan.spec.model import (
+from moe_plan.spec.attention import (
     Attention,
     AttentionExperts,
-    Checkpoint,
     CompressedAttention,
-    DenseFfn,
-    FormatRule,
     GatedDelta,
     Indexer,
     KimiDelta,
@@ -19,16 +16,10 @@ from moe_plan.spec.model import (
     Mamba1,
     Mamba2,
     MlaAttention,
-    ModelSpec,
-    MoeFfn,
-    Norm,
-    Part,
-    Published,
-    Router,
-    Run,
     ShortConv,
-    Tensor,
 )
+from moe_plan.spec.ffn import DenseFfn, MoeFfn, Router
+from moe_plan.spec.model import Checkpoint, FormatRule, ModelSpec, Norm, Part, Published, Run, Tensor
 
 # The same examples on every machine and in every run; slow first examples are no fault.
 deterministic = settings(

@@ -12,7 +12,9 @@ import moe_plan
 from moe_plan.errors import InputError
 from moe_plan.estimate.cache import KV_FORMATS
 from moe_plan.estimate.formats import FORMATS
-from moe_plan.spec.model import Attention, DenseFfn, ModelSpec, MoeFfn, Published, Run
+from moe_plan.spec.attention import Attention
+from moe_plan.spec.ffn import DenseFfn, MoeFfn
+from moe_plan.spec.model import ModelSpec, Published, Run
 
 YAML = """\
 name: tiny

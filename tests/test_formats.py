@@ -22,7 +22,8 @@ from moe_plan.estimate.weights import (
     uniform_storage,
     weight_bytes_of,
 )
-from moe_plan.spec.model import Checkpoint, FormatRule, WeightFormat
+from moe_plan.spec.fields import WeightFormat
+from moe_plan.spec.model import Checkpoint, FormatRule
 
 
 def test_every_format_of_the_schema_is_known():

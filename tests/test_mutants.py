@@ -22,7 +22,9 @@ from mutants import MUTANTS
 import moe_plan
 from moe_plan.anatomy.attention import attention_body
 from moe_plan.api import model
-from moe_plan.spec.model import Attention, DenseFfn, ModelSpec, Part, Published, Run
+from moe_plan.spec.attention import Attention
+from moe_plan.spec.ffn import DenseFfn
+from moe_plan.spec.model import ModelSpec, Part, Published, Run
 
 TESTS = Path(__file__).parent
 PACKAGE = Path(moe_plan.__file__).parent

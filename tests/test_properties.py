@@ -15,8 +15,10 @@ from moe_plan.anatomy.build import inventory
 from moe_plan.anatomy.ffn import ffn_body
 from moe_plan.api import model
 from moe_plan.estimate import params
+from moe_plan.spec.ffn import MoeFfn
+from moe_plan.spec.fields import Frozen
 from moe_plan.spec.locked import thaw
-from moe_plan.spec.model import Frozen, ModelSpec, MoeFfn, Run
+from moe_plan.spec.model import ModelSpec, Run
 
 without_zero = moe(zero_experts=st.just(0))
 

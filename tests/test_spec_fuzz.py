@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 
 import pytest
 from good_specs import GOOD_SPECS
-from spec_mutations import mutated_specs
+from spec_mutations import accepted_specs, mutated_specs
 
+from moe_plan.api import model
 from moe_plan.errors import CODES, InputError
+from moe_plan.estimate.formats import FORMATS
+from moe_plan.plan.compare import compare
+from moe_plan.plan.explain import explain
+from moe_plan.plan.question import Question
+from moe_plan.plan.scope import Scope
+from moe_plan.report.compare import document
+from moe_plan.report.compare_records import content
+from moe_plan.report.json import json as to_json
+from moe_plan.report.plain import plain
 from moe_plan.spec.load import parse_spec, parse_spec_with_notes
 
 SEEDS = range(10)
@@ -29,6 +40,23 @@ def test_the_good_ones_are_good() -> None:
 def test_the_same_seed_gives_the_same_specs() -> None:
     assert list(mutated_specs(1, 50)) == list(mutated_specs(1, 50))
     assert list(mutated_specs(1, 50)) != list(mutated_specs(2, 50))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_is_accepted_has_numbers(seed: int) -> None:
+    """No exception, and nothing negative, from any number of any accepted spec."""
+    for spec in accepted_specs(100 + seed, COUNT // 10):
+        counted = model(spec)
+        figures = compare((counted,), Question(context=77, batch=3))
+        assert 0 <= counted.active_body_params <= counted.active_params <= counted.total_params
+        assert min(counted.weight_bytes(), counted.kv_bytes(77), counted.decode_flops(77)) >= 0
+        assert counted.decode_weight_bytes(3) >= 0
+        for name in FORMATS:
+            assert counted.weight_bytes(name) >= 0
+        assert plain(document(figures))
+        assert json.loads(to_json("compare", content(figures)))["models"][0]["total_params"] >= 0
+        (text, *_) = explain(counted, Question(context=77), Scope()).groups
+        assert text.sums.parameters == counted.total_params
 
 
 @pytest.mark.parametrize("seed", SEEDS)

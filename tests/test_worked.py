@@ -9,19 +9,9 @@ from moe_plan.anatomy.inventory import Weight
 from moe_plan.api import model
 from moe_plan.estimate import flops, params
 from moe_plan.estimate.weights import part_bytes
-from moe_plan.spec.model import (
-    Attention,
-    Checkpoint,
-    DenseFfn,
-    ModelSpec,
-    MoeFfn,
-    Norm,
-    Part,
-    Published,
-    Router,
-    Run,
-    Tensor,
-)
+from moe_plan.spec.attention import Attention
+from moe_plan.spec.ffn import DenseFfn, MoeFfn, Router
+from moe_plan.spec.model import Checkpoint, ModelSpec, Norm, Part, Published, Run, Tensor
 
 
 def spec(**options) -> ModelSpec:

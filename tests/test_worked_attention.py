@@ -6,7 +6,7 @@ from worked import HIDDEN, operations, routed, shapes, states, uses
 
 from moe_plan.anatomy.attention import attention_body
 from moe_plan.anatomy.inventory import Reach
-from moe_plan.spec.model import AttentionExperts, CompressedAttention, Indexer, MlaAttention
+from moe_plan.spec.attention import AttentionExperts, CompressedAttention, Indexer, MlaAttention
 
 MLA = MlaAttention(kind="mla", heads=6, q_rank=5, kv_rank=7, nope_dim=4, rope_dim=2, v_dim=3)
 

@@ -6,7 +6,7 @@ from worked import HIDDEN, VOCAB, routed, shapes
 
 from moe_plan.anatomy.ffn import ffn_body
 from moe_plan.anatomy.inventory import Body
-from moe_plan.spec.model import DenseFfn, MoeFfn, Router
+from moe_plan.spec.ffn import DenseFfn, MoeFfn, Router
 
 
 def test_dense():

@@ -6,7 +6,7 @@ from worked import HIDDEN, operations, shapes, states, uses
 
 from moe_plan.anatomy.attention import attention_body
 from moe_plan.anatomy.inventory import Body, Reach
-from moe_plan.spec.model import Attention
+from moe_plan.spec.attention import Attention
 
 
 def attention(**options) -> Body:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from worked import HIDDEN, operations, shapes, states, uses
 
 from moe_plan.anatomy.attention import attention_body
-from moe_plan.spec.model import GatedDelta, KimiDelta, LightningAttention, Mamba1, Mamba2, ShortConv
+from moe_plan.spec.attention import GatedDelta, KimiDelta, LightningAttention, Mamba1, Mamba2, ShortConv
 
 
 def test_gated_delta():

@@ -39,20 +39,33 @@ def _head(spec: ModelSpec) -> tuple[Weight, ...]:
 def _stack(spec: ModelSpec, name: str, role: Role, part: ModelSpec | Part) -> Iterator[Block]:
     """The layers of one part, then what stands outside them: final norm, extra tensors."""
     hidden, norm = part.hidden or spec.hidden, part.norm or spec.norm
-    gathered: dict[tuple[object, ...], tuple[Run, list[int]]] = {}
-    for index, run in enumerate(_layers(part.layers)):
-        gathered.setdefault(_contents(run), (run, []))[1].append(index)
-    for run, layers in gathered.values():
-        body = _layer(spec, part, run, hidden)
-        norms = _norms(run, norm, hidden)
+    for run, layers in _gathered(part.layers):
+        body = _layer(spec, part, run)
         extra = tuple(_tensor(tensor) for tensor in run.tensors)
-        yield Block(name, role, tuple(layers), (*norms, *body.weights, *extra), body.states, body.operations)
+        body = body._replace(weights=(*_norms(run, norm, hidden), *body.weights, *extra))
+        if role == "encoder":
+            body = body.in_prefill()
+        yield Block(name, role, layers, *body)
     outside = tuple(_tensor(tensor) for tensor in part.tensors)
     if part.final_norm and part.layers:
         outside = (*_norm_weights("norm.final", norm, hidden, 1), *outside)
     if part.hyper_connections is not None and part.layers:
         outside = (*outside, *_hyper_head(part.hyper_connections, hidden))
-    yield Block(name, role, (), outside)
+    body = Body(outside)
+    yield Block(name, role, (), (body.in_prefill() if role == "encoder" else body).weights)
+
+
+def _gathered(runs: tuple[Run, ...]) -> Iterator[tuple[Run, tuple[int, ...]]]:
+    """Each different layer of a stack, with the indices at which it stands."""
+    contents: dict[int, tuple[object, ...]] = {}
+    places: dict[tuple[object, ...], tuple[Run, list[int]]] = {}
+    for index, run in enumerate(_layers(runs)):
+        # A run's contents are looked at once, however often it is repeated.
+        if id(run) not in contents:
+            contents[id(run)] = _contents(run)
+            places.setdefault(contents[id(run)], (run, []))
+        places[contents[id(run)]][1].append(index)
+    return ((run, tuple(layers)) for run, layers in places.values())
 
 
 def _layers(runs: tuple[Run, ...]) -> Iterator[Run]:
@@ -75,9 +88,10 @@ def _names(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else value
 
 
-def _layer(spec: ModelSpec, part: ModelSpec | Part, run: Run, hidden: int) -> Body:
+def _layer(spec: ModelSpec, part: ModelSpec | Part, run: Run) -> Body:
+    hidden, source = part.hidden or spec.hidden, _source_width(spec)
     attention = [
-        attention_body(part.attention.get(name) or spec.attention[name], hidden)
+        attention_body(part.attention.get(name) or spec.attention[name], hidden, source)
         for name in _names(run.attention)
     ]
     ffn = [ffn_body(part.ffn.get(name) or spec.ffn[name], hidden, spec.vocab) for name in _names(run.ffn)]
@@ -89,6 +103,12 @@ def _layer(spec: ModelSpec, part: ModelSpec | Part, run: Run, hidden: int) -> Bo
         tuple(s for body in bodies for s in body.states),
         tuple(o for body in bodies for o in body.operations),
     )
+
+
+def _source_width(spec: ModelSpec) -> int:
+    """Width of what cross-attention takes its keys and values from: the encoder's output."""
+    encoders = (part.hidden for part in spec.parts.values() if part.role == "encoder")
+    return next(encoders, None) or spec.hidden
 
 
 def _numbered(bodies: list[Body]) -> list[Body]:

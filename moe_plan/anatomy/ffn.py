@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, assert_never
 from moe_plan.anatomy.inventory import Body, Use, Weight
 
 if TYPE_CHECKING:
-    from moe_plan.spec.model import AnyFfn, DenseFfn, MoeFfn
+    from moe_plan.spec.ffn import AnyFfn, DenseFfn, MoeFfn
 
 
 def ffn_body(spec: AnyFfn, hidden: int, vocab: int) -> Body:
@@ -61,7 +61,10 @@ def _experts(spec: MoeFfn, hidden: int) -> tuple[Weight, ...]:
 
     def expert(name: str, *shape: int, matrix: bool, tp: int) -> Weight:
         use: Use = "matmul" if matrix else "vector"
-        return Weight(f"experts.{name}", "routed_experts", shape, spec.experts, used, pool, use, max_tp=tp)
+        owner = f"experts.{name}"
+        return Weight(
+            owner, "routed_experts", shape, spec.experts, used, pool, spec.top_k, use=use, max_tp=tp
+        )
 
     used = min(spec.top_k, spec.experts)
     ups = ("gate", "up") if spec.gated else ("up",)

@@ -32,7 +32,9 @@ class Weight(NamedTuple):
     copies: int = 1
     used: int = 1
     pool: int = 0
-    """What a token chooses `used` from, where that is more than `copies` (zero-compute experts)."""
+    """What a token chooses from, where that is more than `copies` (zero-compute experts)."""
+    draws: int = 0
+    """How many of the pool a token chooses, where that may be more than `used`."""
     use: Use = "matmul"
     buffer: str | None = None
     """Storage type of a tensor that is kept in the checkpoint but not trained; None for parameters."""
@@ -42,6 +44,8 @@ class Weight(NamedTuple):
     """A second copy, in the checkpoint only, of a tensor that is already held."""
     max_tp: int = 1
     """Ways that tensor parallelism can cut it; beyond them ranks hold replicas."""
+    phase: Phase = "both"
+    """`prefill` for what a decode step does not run: an encoder, the keys of its output."""
 
     @property
     def elements(self) -> int:
@@ -54,14 +58,14 @@ class Weight(NamedTuple):
         return 2 * self.used * self.elements if self.use in ("matmul", "conv") else 0
 
     def copies_touched(self, tokens: int) -> float:
-        """Distinct copies that `tokens` uniform tokens use: copies * (1 - (1 - used/pool)^tokens)."""
-        pool = self.pool or self.copies
-        if self.used >= pool:
+        """Distinct copies that `tokens` uniform tokens use: copies * (1 - (1 - draws/pool)^tokens)."""
+        pool, draws = self.pool or self.copies, self.draws or self.used
+        if draws >= pool:
             return float(self.copies)
         if tokens == 1:
-            return self.copies * self.used / pool
-        # The same as 1 - (1 - used/pool)^tokens, without its cancellation where used/pool is tiny.
-        return self.copies * -expm1(tokens * log1p(-self.used / pool))
+            return self.copies * draws / pool
+        # The same as 1 - (1 - draws/pool)^tokens, without its cancellation where draws/pool is tiny.
+        return self.copies * -expm1(tokens * log1p(-draws / pool))
 
 
 class Reach(NamedTuple):
@@ -84,15 +88,16 @@ class Reach(NamedTuple):
 
     def entries_over_prefill(self, context: int) -> int:
         """Sum of `entries` over every position of a prefill of `context` tokens."""
-        if not self.causal:
-            return context * self.entries(context)
         if self.chunk is None:
             return self._sum(context)
         full, rest = divmod(context, self.chunk)
         return full * self._sum(self.chunk) + self._sum(rest)
 
     def _sum(self, context: int) -> int:
-        """Sum of `min(t // stride, limit)` for t = 1..context."""
+        """Sum of `min(t // stride, limit)` for t = 1..context; all at t = context if not causal."""
+        if not self.causal:
+            entries = context // self.stride
+            return context * (entries if self.limit is None else min(entries, self.limit))
         ramp = context if self.limit is None else min(context, self.limit * self.stride)
         return _floor_sum(ramp, self.stride) + (context - ramp) * (self.limit or 0)
 
@@ -127,6 +132,14 @@ class Body(NamedTuple):
     weights: tuple[Weight, ...] = ()
     states: tuple[State, ...] = ()
     operations: tuple[Operation, ...] = ()
+
+    def in_prefill(self) -> Body:
+        """The same body where a decode step does not run it."""
+        return Body(
+            tuple(w._replace(phase="prefill") for w in self.weights),
+            self.states,
+            tuple(o._replace(phase="prefill") for o in self.operations),
+        )
 
     def renamed(self, owner: str, index: int) -> Body:
         """The same body as the `index`-th of its kind in a layer: `attention.q` -> `attention.1.q`."""
@@ -175,6 +188,10 @@ class Inventory:
     def text(self) -> tuple[Block, ...]:
         """Blocks of the text model: decoder and encoder."""
         return tuple(block for block in self.blocks if block.in_text)
+
+    def text_weights_run(self, phase: Phase) -> Iterator[tuple[Weight, int]]:
+        """The weights of the text model that a forward of `phase` runs, with their layers."""
+        return ((w, count) for w, count in self.text_weights() if w.phase in ("both", phase))
 
     def text_weights(self) -> Iterator[tuple[Weight, int]]:
         """Every weight of the text model with the number of layers that hold it."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from fractions import Fraction
 
-    from moe_plan.anatomy.inventory import Inventory, Operation
+    from moe_plan.anatomy.inventory import Inventory, Operation, Phase
 
 TRAINING_FACTOR = 3
 """Forward once and backward twice (arXiv 2001.08361, section 2.1)."""
@@ -28,9 +28,12 @@ class FlopTerms(NamedTuple):
     """Per token and key, prefill form; windows, top-k and causality ignored, as an eager forward does."""
 
 
-def weight_flops(inventory: Inventory) -> int:
-    """FLOPs of one token in the weights: 2 for each parameter on its path that is multiplied."""
-    return sum(n * w.flops_per_token for w, n in inventory.text_weights())
+def weight_flops(inventory: Inventory, phase: Phase = "prefill") -> int:
+    """FLOPs of one token in the weights: 2 for each parameter on its path that is multiplied.
+
+    A decode step of an encoder-decoder runs neither the encoder nor the keys of its output again.
+    """
+    return sum(n * w.flops_per_token for w, n in inventory.text_weights_run(phase))
 
 
 def flop_terms(inventory: Inventory) -> FlopTerms:
@@ -52,7 +55,7 @@ def decode_flops(inventory: Inventory, context: int) -> int:
         n * o.flops * (1 if o.reach is None else o.reach.entries(context))
         for o, n in _operations(inventory, "decode")
     )
-    return weight_flops(inventory) + attention
+    return weight_flops(inventory, "decode") + attention
 
 
 def prefill_flops(inventory: Inventory, context: int) -> int:
@@ -76,7 +79,7 @@ def training_flops_per_token(inventory: Inventory, context: int) -> Fraction:
     return TRAINING_FACTOR * prefill_flops_per_token(inventory, context)
 
 
-def _operations(inventory: Inventory, phase: str) -> list[tuple[Operation, int]]:
+def _operations(inventory: Inventory, phase: Phase) -> list[tuple[Operation, int]]:
     return [
         (operation, block.count)
         for block in inventory.text

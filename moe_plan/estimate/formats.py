@@ -22,8 +22,8 @@ LINEAR = frozenset(
         "dense_mlp",
     }
 )
-# llama.cpp converts every matrix but the router's.
-GGUF = LINEAR | {"embedding", "lm_head", "shared_expert_gate", "hyper_connections", "other"}
+# llama.cpp converts every matrix but the router's and the shared-expert gate, which it keeps as a vector.
+GGUF = LINEAR | {"embedding", "lm_head", "hyper_connections", "other"}
 
 
 class Format(NamedTuple):

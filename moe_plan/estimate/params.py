@@ -114,9 +114,9 @@ def _component(inventory: Inventory, name: str) -> int:
 
 
 def _looked_up(inventory: Inventory) -> int:
-    """Embedding tables that are only read by row; one that is also the output head is multiplied."""
+    """Tables that are only read by row; one that is also the output head is multiplied."""
     head = "embedding" if is_tied(inventory) else None
-    tables = ((w, n) for w, n in inventory.text_weights() if w.component == "embedding" and w.use == "lookup")
+    tables = ((w, n) for w, n in inventory.text_weights() if w.use == "lookup")
     return sum(n * w.copies * w.elements for w, n in tables if is_parameter(w) and w.name != head)
 
 
@@ -129,4 +129,4 @@ def _mean_active(weight: Weight) -> tuple[int, int]:
     """Parameters used on average, as a numerator over the number of choices."""
     if weight.use == "lookup" or not weight.pool:
         return 1, _active(weight)
-    return weight.pool, weight.elements * weight.used * weight.copies
+    return weight.pool, weight.elements * (weight.draws or weight.used) * weight.copies

@@ -26,7 +26,10 @@ FLOPS = (
 MLA = "MLA: prefill expands keys and values, decode absorbs the projection and attends to the latent itself"
 ZERO_EXPERTS = "zero-compute experts: active and FLOPs are upper bounds, for tokens that choose none of them"
 WINDOWS = "KV per token is what the next token adds at this context: a full window or chunk adds nothing"
-CROSS = "cross-attention: the source is as long as the context"
+CROSS = (
+    "encoder-decoder: the source is as long as the context; active, prefill and training count both stacks, "
+    "a decode step runs the decoder alone"
+)
 SPARSE_KV = "sparse attention reads less of its cache than a sequence holds"
 
 
@@ -44,7 +47,7 @@ def assumptions(models: Sequence[Model], question: Question) -> tuple[str, ...]:
 
 
 def _of_these(models: Sequence[Model]) -> Iterator[str]:
-    kinds = {kind for model in models for kind in attention_kinds(model.spec)}
+    kinds = {kind for model in models for kind in attention_kinds(model.fields)}
     if kinds & {"mla", "mla-indexer"}:
         yield MLA
     if kinds & {"mla-indexer", "compressed"}:
@@ -59,7 +62,7 @@ def _of_these(models: Sequence[Model]) -> Iterator[str]:
 
 def _beyond_context(models: Sequence[Model], question: Question) -> Iterator[str]:
     for model in models:
-        longest = model.spec.context
+        longest = model.fields.context
         if longest is not None and question.context > longest:
             yield f"{model.name}: the context is beyond the {longest:,} tokens it was released for"
 

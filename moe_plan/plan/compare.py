@@ -47,8 +47,9 @@ class Memory(NamedTuple):
     """Formats in use, the one with the most bytes first."""
     native_weight_bytes: int
     checkpoint_bytes: int
+    """All released files: of the chosen checkpoint, or of the native release."""
     part_bytes: dict[str, int]
-    """Native bytes of the parts outside the text model."""
+    """Bytes of the parts outside the text model, as released."""
     kv_bytes_per_token: int
     """What the next token adds at the question's context."""
     kv_elements: cache.CacheElements
@@ -96,7 +97,7 @@ def compare(models: Iterable[Model], question: Question) -> Comparison:
 
 
 def _figures(model: Model, question: Question) -> Figures:
-    spec, made_of = model.spec, structure(model)
+    spec, made_of = model.fields, structure(model)
     size, memory = _size(model, made_of), _memory(model, question)
     return Figures(
         model.name, spec.source, spec.published, size, made_of, memory, _work(model, question, memory)
@@ -124,13 +125,15 @@ def _size(model: Model, made_of: Structure) -> Size:
 
 def _memory(model: Model, question: Question) -> Memory:
     inventory, storage = model.inventory, model.storage(question.weights)
+    # A uniform format is nobody's release: the files are then those of the native one.
+    release = question.weights if question.weights in model.fields.checkpoints else weights.NATIVE
     return Memory(
         weight_bytes=model.weight_bytes(question.weights),
         weight_bytes_by_component=_ordered(model.component_bytes(question.weights)),
         weight_formats=_formats(model, storage),
         native_weight_bytes=model.weight_bytes(),
-        checkpoint_bytes=model.checkpoint_bytes(),
-        part_bytes=weights.part_bytes(inventory, model.storage()),
+        checkpoint_bytes=model.checkpoint_bytes(release),
+        part_bytes=weights.part_bytes(inventory, model.storage(release)),
         kv_bytes_per_token=model.kv_bytes_per_token(question.kv, question.context),
         kv_elements=cache.cache_elements(inventory),
         kv_bytes=model.kv_bytes(question.context, question.kv),

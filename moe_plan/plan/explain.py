@@ -28,13 +28,13 @@ def explain(model: Model, question: Question, scope: Scope) -> Explanation:
         gathered.setdefault(TEXT if block.in_text else block.part, []).append(block)
     groups = (_group(name, blocks, storage, question, scope) for name, blocks in gathered.items())
     shown = tuple(group for group in groups if group.tensors or group.operations)
-    return Explanation(model.name, model.spec.source, question, scope, shown)
+    return Explanation(model.name, model.fields.source, question, scope, shown)
 
 
 def _group(
     name: str, blocks: list[Block], storage: weights.Storage, question: Question, scope: Scope
 ) -> Group:
-    tensors = tuple(_tensor(b, w, storage) for b in blocks for w in weights_asked(b, scope))
+    tensors = tuple(_tensor(b, w, storage.for_role(b.role)) for b in blocks for w in weights_asked(b, scope))
     operations = tuple(
         _operation(b, o, question.context) for b in blocks for o in b.operations if scope.holds(o.component)
     )
@@ -64,6 +64,7 @@ def _tensor(block: Block, weight: Weight, storage: weights.Storage) -> TensorRow
         parameters=elements if params.is_parameter(weight) else 0,
         buffer_elements=elements if weight.buffer is not None else 0,
         flops_per_token=block.count * weight.flops_per_token,
+        phase=weight.phase,
         format=storage.format_of(weight),
         bytes=block.count * weights.weight_bytes_of(weight, storage) if held else 0,
         remark=remark,
@@ -125,6 +126,7 @@ def _sums(
         parameters=sum(row.parameters for row in tensors),
         buffer_elements=sum(row.buffer_elements for row in tensors),
         weight_flops=sum(row.flops_per_token for row in tensors),
+        prefill_only_weight_flops=sum(row.flops_per_token for row in tensors if row.phase == "prefill"),
         weight_bytes=sum(row.bytes for row in tensors),
         operation_flops=sum(row.flops_per_token for row in operations),
         prefill_operation_flops=sum(row.prefill_flops for row in operations),

@@ -37,6 +37,8 @@ class TensorRow(NamedTuple):
     parameters: int
     buffer_elements: int
     flops_per_token: int
+    phase: Phase
+    """`prefill` where a decode step does not run it: an encoder, the keys of its output."""
     format: str
     bytes: int
     remark: Remark
@@ -78,6 +80,8 @@ class Sums(NamedTuple):
     parameters: int
     buffer_elements: int
     weight_flops: int
+    prefill_only_weight_flops: int
+    """Of `weight_flops`, what a decode step does not run."""
     weight_bytes: int
     operation_flops: int
     prefill_operation_flops: int

@@ -50,7 +50,7 @@ def listing(models: Iterable[Model], wanted: Wanted) -> tuple[Entry, ...]:
 
 
 def _entry(model: Model) -> Entry:
-    spec = model.spec
+    spec = model.fields
     return Entry(
         model.name, spec.source, model.total_params, model.active_params, spec.context, structure(model)
     )

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
     from moe_plan.anatomy.inventory import Inventory
     from moe_plan.api import Model
-    from moe_plan.spec.model import AnyAttention, ModelSpec, Part, Run
+    from moe_plan.spec.attention import AnyAttention
+    from moe_plan.spec.model import ModelSpec, Part, Run
 
 # Every label that `attention_kinds` can give, for filters and completion.
 ATTENTION_KINDS = (
@@ -55,7 +56,7 @@ def structure(model: Model) -> Structure:
         experts=experts,
         top_k=top_k,
         has_shared_experts="shared_experts" in model.components,
-        attention_kinds=attention_kinds(model.spec),
+        attention_kinds=attention_kinds(model.fields),
     )
 
 
@@ -105,6 +106,6 @@ def _label(block: AnyAttention) -> str:
 def _experts(inventory: Inventory) -> tuple[int | None, int | None]:
     layers: Counter[tuple[int, int]] = Counter()
     for weight, count in inventory.text_weights():
-        if weight.component == "routed_experts" and weight.name.endswith(".down"):
+        if weight.pool and weight.name.endswith(".down"):
             layers[weight.copies, weight.used] += count
     return layers.most_common(1)[0][0] if layers else (None, None)

@@ -135,7 +135,7 @@ def _tensor(row: TensorRow) -> tuple[str, ...]:
         numbers.exact(row.copies),
         numbers.exact(row.used),
         _parameters(row),
-        numbers.exact(row.flops_per_token),
+        _flops(row, numbers.exact),
         row.format,
         numbers.exact(row.bytes),
     )
@@ -143,8 +143,14 @@ def _tensor(row: TensorRow) -> tuple[str, ...]:
 
 def _narrow_tensor(row: TensorRow) -> tuple[str, ...]:
     used = "1 row" if row.use == "lookup" else f"{row.used}/{row.copies}" if row.copies > 1 else ""
-    flops = numbers.brief(row.flops_per_token) if row.flops_per_token else ""
+    flops = _flops(row, numbers.brief) if row.flops_per_token else ""
     return row.tensor, _shape(row), used, _parameters(row), flops, numbers.size(row.bytes)
+
+
+def _flops(row: TensorRow, shown: Shown) -> str:
+    """In parentheses where only prefill does the work."""
+    text = shown(row.flops_per_token)
+    return f"({text})" if row.phase == "prefill" else text
 
 
 def _shape(row: TensorRow) -> str:
@@ -161,13 +167,17 @@ def _sums(explanation: Explanation, group: Group) -> Table:
     """What the rows of the text model add up to."""
     sums, context = group.sums, explanation.question.context
     prefill = Fraction(sums.weight_flops * context + sums.prefill_operation_flops, context)
+    decode = sums.weight_flops - sums.prefill_only_weight_flops + sums.operation_flops
+    once = sums.prefill_only_weight_flops
+    prefill_only = (("of these, in prefill only", once),) if once else ()
     lines = (
         ("parameters", sums.parameters),
         ("buffer elements", sums.buffer_elements),
         (f"weight bytes, {explanation.question.weights}", sums.weight_bytes),
         ("FLOPs per token in weights", sums.weight_flops),
+        *prefill_only,
         (f"FLOPs per token in operations, decode at {context:,}", sums.operation_flops),
-        (f"FLOPs per token, decode at {context:,}", sums.weight_flops + sums.operation_flops),
+        (f"FLOPs per token, decode at {context:,}", decode),
         (f"FLOPs per token, mean of a prefill of {context:,}", round(prefill)),
         (f"cache and state bytes at {context:,}", sums.state_bytes),
     )

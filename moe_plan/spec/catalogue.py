@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moe_plan.errors import InputError, Problem
-from moe_plan.spec.locked import LOCK_NAME, lock_line, locked_spec
+from moe_plan.spec.locked import LOCK_NAME, Locked, lock_line, locked_spec
 from moe_plan.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -48,6 +48,15 @@ def find_with_notes(reference: str) -> tuple[ModelSpec, tuple[Problem, ...]]:
 
         return load_spec_with_notes(reference)
     raise InputError((_unknown(reference),))
+
+
+def validated(spec: ModelSpec) -> ModelSpec:
+    """`spec`, or for a locked one the same through the validator."""
+    if not isinstance(spec, Locked):
+        return spec
+    from moe_plan.spec.load import load_spec  # noqa: PLC0415
+
+    return load_spec(str(folder() / f"{spec.name}.yaml"))
 
 
 def relock(specs: Iterable[str] | None = None) -> None:

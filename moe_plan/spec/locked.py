@@ -1,9 +1,10 @@
 """The catalogue's lock: each shipped spec as validated, so that naming a model costs no validation.
 
 `moe-plan compare` of catalogue models must start faster than pydantic can be imported. The lock holds,
-one model a line, the checksum of the YAML and of the schema it was validated with, and the validated
-spec with every default written out. An edited YAML or schema no longer matches its line and takes the
-ordinary way through the validator, so the lock can be stale but never wrong.
+one model a line, a checksum of the YAML and of the schema it was validated with, a checksum of the line,
+and the validated spec with every default written out. A line that does not match, because a YAML, the
+schema or the lock itself was changed, is as good as absent: the spec takes the ordinary way through the
+validator.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from moe_plan.spec.model import ModelSpec
 
 LOCK_NAME = "catalogue.lock"
-SCHEMA_FILE = Path(__file__).with_name("model.py")
+_FOLDER = Path(__file__).parent
+SCHEMA_FILES = tuple(_FOLDER / f"{name}.py" for name in ("model", "attention", "ffn", "fields", "limits"))
 # Fields that map a person's names to specs; every other mapping is itself a spec.
 _MAPPINGS = frozenset({"attention", "ffn", "parts", "checkpoints"})
 
@@ -34,27 +36,39 @@ class Locked:
 
 
 def fingerprint(yaml_bytes: bytes) -> str:
-    """Checksum of a spec and of the schema; it guards against staleness, not against malice."""
-    return f"{crc32(yaml_bytes):08x}{crc32(SCHEMA_FILE.read_bytes()):08x}"
+    """Checksum of a spec and of the schema; it guards against staleness, not against malice.
+
+    Raises OSError where the schema's sources are not there to be read.
+    """
+    schema = 0
+    for path in SCHEMA_FILES:
+        schema = crc32(path.read_bytes(), schema)
+    return f"{crc32(yaml_bytes):08x}{schema:08x}"
 
 
 def locked_spec(folder: Path, name: str, yaml_bytes: bytes) -> ModelSpec | None:
-    """The locked spec of `name`, or None where the lock is absent or stale."""
+    """The locked spec of `name`, or None where the lock is absent, stale or damaged."""
     try:
         lines = (folder / LOCK_NAME).read_bytes().split(b"\n")
+        start = f"{name} {fingerprint(yaml_bytes)} ".encode()
     except OSError:
         return None
-    start = f"{name} {fingerprint(yaml_bytes)} ".encode()
     for line in lines:
         if line.startswith(start):
-            return cast("ModelSpec", thaw(json.loads(line[len(start) :])))
+            checksum, _, payload = line[len(start) :].partition(b" ")
+            if checksum == _checksum(payload):
+                return cast("ModelSpec", thaw(json.loads(payload)))
     return None
 
 
 def lock_line(name: str, yaml_bytes: bytes, spec: ModelSpec) -> bytes:
     """The line of the lock that `locked_spec` reads back."""
-    dumped = json.dumps(spec.model_dump(mode="json"), separators=(",", ":"), ensure_ascii=True)
-    return f"{name} {fingerprint(yaml_bytes)} {dumped}\n".encode()
+    payload = json.dumps(spec.model_dump(mode="json"), separators=(",", ":"), ensure_ascii=True).encode()
+    return b" ".join((name.encode(), fingerprint(yaml_bytes).encode(), _checksum(payload), payload)) + b"\n"
+
+
+def _checksum(payload: bytes) -> bytes:
+    return f"{crc32(payload):08x}".encode()
 
 
 def thaw(value: object, field: str = "") -> object:

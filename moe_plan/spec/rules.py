@@ -6,16 +6,18 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, get_args
 
 from moe_plan.errors import ERRORS_SHOWN, InputError, Problem
+from moe_plan.spec.attention import Attention
+from moe_plan.spec.fields import WeightFormat
 from moe_plan.spec.finding import Finding, placed
-from moe_plan.spec.model import Attention, ModelSpec, Published, WeightFormat
 from moe_plan.spec.rules_blocks import attention_findings, ffn_findings
-from moe_plan.spec.rules_layers import stack_findings
+from moe_plan.spec.rules_layers import stack_findings, too_many_layers
 from moe_plan.spec.rules_size import size_findings
 from moe_plan.spec.stacks import SLOTS, Slot, Stack, runs, stacks, uses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from moe_plan.spec.model import ModelSpec, Published
     from moe_plan.spec.yaml_reader import Document, Path
 
 RESERVED_CHECKPOINTS = frozenset({"native", *get_args(WeightFormat)})
@@ -39,6 +41,7 @@ def _findings(spec: ModelSpec) -> Iterator[Finding]:
         yield from _blocks(stack)
         yield from stack_findings(stack)
         yield from size_findings(stack)
+    yield from too_many_layers(spec)
     for name in spec.checkpoints:
         if name in RESERVED_CHECKPOINTS:
             yield Finding(

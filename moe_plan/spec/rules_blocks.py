@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from moe_plan.spec.finding import Finding
-from moe_plan.spec.model import (
+from moe_plan.spec.attention import (
     AnyAttention,
-    AnyFfn,
     Attention,
     AttentionExperts,
     CompressedAttention,
     GatedDelta,
     Mamba2,
-    MoeFfn,
-    Router,
 )
+from moe_plan.spec.ffn import AnyFfn, MoeFfn, Router
+from moe_plan.spec.finding import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

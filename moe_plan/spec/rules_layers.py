@@ -5,15 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from moe_plan.spec import limits
+from moe_plan.spec.attention import Attention, CompressedAttention, MlaAttention
 from moe_plan.spec.finding import Finding
-from moe_plan.spec.model import Attention, Run, Tensor
-from moe_plan.spec.stacks import Slot, Stack, Use, runs, uses
+from moe_plan.spec.stacks import Slot, Stack, Use, runs, stacks, uses
 from moe_plan.text import clean, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from moe_plan.spec.attention import AnyAttention
+    from moe_plan.spec.model import ModelSpec, Run, Tensor
     from moe_plan.spec.yaml_reader import Path
+
+
+_KEYS, _CHOICE = "the keys and values", "the indexer's choice"
 
 
 def stack_findings(stack: Stack) -> Iterator[Finding]:
@@ -27,9 +32,15 @@ def stack_findings(stack: Stack) -> Iterator[Finding]:
     yield from _nothing_shared(stack, here)
     if not stack.part.layers and not stack.part.tensors:
         yield Finding("MP131", stack.path, "a part needs layers or tensors")
-    count = layer_count(stack.part.layers)
-    if count > limits.TOTAL_LAYERS:
-        yield Finding("MP135", here, f"{count} layers; at most {limits.TOTAL_LAYERS} are believable")
+
+
+def too_many_layers(spec: ModelSpec) -> Iterator[Finding]:
+    """All stacks together: what a spec may make the calculator unfold."""
+    counts = {(*stack.path, "layers"): layer_count(stack.part.layers) for stack in stacks(spec)}
+    total = sum(counts.values())
+    if total > limits.TOTAL_LAYERS:
+        place = max(counts, key=lambda path: counts[path])
+        yield Finding("MP135", place, f"{total} layers in all; at most {limits.TOTAL_LAYERS} are believable")
 
 
 def layer_count(layers: tuple[Run, ...]) -> int:
@@ -81,15 +92,22 @@ def _tensors_named_twice(tensors: tuple[Tensor, ...], path: Path) -> Iterator[Fi
 
 
 def _nothing_shared(stack: Stack, here: Path) -> Iterator[Finding]:
-    """Keys and values can be reused only after a layer that has them. An MTP module reuses the decoder's."""
+    """What an earlier layer should share must be there. An MTP module reuses the decoder's."""
     if getattr(stack.part, "role", None) == "mtp":
         return
-    blocks = stack.attention
+    blocks, owned = stack.attention, {_KEYS: False, _CHOICE: False}
     for run, path, _ in runs(stack.part.layers, here):
         for use in uses(run, path):
             block = blocks.get(use.name) if use.slot == "attention" else None
-            if isinstance(block, Attention) and not block.cross:
-                if block.shared_kv:
-                    message = "shares the keys and values of an earlier layer, but no earlier layer has any"
-                    yield Finding("MP136", use.path, message)
-                return
+            for what, shared in _shares(block):
+                if shared and not owned[what]:
+                    yield Finding("MP136", use.path, f"shares {what} of an earlier layer, but none has any")
+                owned[what] = True
+
+
+def _shares(block: AnyAttention | None) -> Iterator[tuple[str, bool]]:
+    """What a block has that a later one could share, and whether it is itself shared."""
+    if isinstance(block, Attention) and not block.cross:
+        yield _KEYS, block.shared_kv
+    if isinstance(block, MlaAttention | CompressedAttention) and block.indexer is not None:
+        yield _CHOICE, block.indexer.shared

@@ -6,17 +6,17 @@ from math import prod
 from operator import itemgetter
 from typing import TYPE_CHECKING, assert_never
 
-from moe_plan.spec import limits
-from moe_plan.spec import model as spec
+from moe_plan.spec import attention, ffn, limits
 from moe_plan.spec.finding import Finding
 from moe_plan.spec.stacks import Stack, repeated, uses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from moe_plan.spec.model import Tensor
     from moe_plan.spec.yaml_reader import Path
 
-Block = spec.AnyAttention | spec.AnyFfn
+Block = attention.AnyAttention | ffn.AnyFfn
 
 
 def size_findings(stack: Stack) -> Iterator[Finding]:
@@ -40,38 +40,38 @@ def _shares(stack: Stack) -> Iterator[tuple[int, Path]]:
             yield repeat * _elements(block, stack.hidden) if block else 0, use.path
 
 
-def _tensor_elements(tensors: tuple[spec.Tensor, ...]) -> int:
+def _tensor_elements(tensors: tuple[Tensor, ...]) -> int:
     return sum(prod(tensor.shape) for tensor in tensors)
 
 
 def _elements(block: Block, d: int) -> int:  # noqa: C901, PLR0911  one line a kind of block
     """The order of magnitude of a block's largest matrices. The exact count is the inventory's."""
     match block:
-        case spec.Attention():
+        case attention.Attention():
             return d * block.head_dim * (block.heads + block.kv_heads)
-        case spec.MlaAttention():
+        case attention.MlaAttention():
             q_width = block.heads * (block.nope_dim + block.rope_dim)
             return q_width * (block.q_rank or d) + block.heads * block.v_dim * (block.kv_rank + d)
-        case spec.CompressedAttention():
+        case attention.CompressedAttention():
             return (
                 block.heads * block.head_dim * (block.q_rank + block.o_rank)
                 + block.o_groups * block.o_rank * d
             )
-        case spec.AttentionExperts():
+        case attention.AttentionExperts():
             return block.experts * block.heads * block.head_dim * d
-        case spec.GatedDelta():
+        case attention.GatedDelta():
             return d * (block.key_heads * block.key_dim + block.value_heads * block.value_dim)
-        case spec.KimiDelta() | spec.LightningAttention():
+        case attention.KimiDelta() | attention.LightningAttention():
             return d * block.heads * block.head_dim
-        case spec.Mamba1():
+        case attention.Mamba1():
             return block.inner * (d + block.state + block.dt_rank + block.conv)
-        case spec.Mamba2():
+        case attention.Mamba2():
             return (d + block.conv) * (block.heads * block.head_dim + block.groups * block.state)
-        case spec.ShortConv():
+        case attention.ShortConv():
             return d * (d + block.taps)
-        case spec.DenseFfn():
+        case ffn.DenseFfn():
             return d * block.width
-        case spec.MoeFfn():
+        case ffn.MoeFfn():
             return block.experts * block.width * (block.latent or d) + d * (block.shared_width or 0)
         case _:
             assert_never(block)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from moe_plan.spec.model import AnyAttention, AnyFfn, ModelSpec, Part, Run
+    from moe_plan.spec.attention import AnyAttention
+    from moe_plan.spec.ffn import AnyFfn
+    from moe_plan.spec.model import ModelSpec, Part, Run
     from moe_plan.spec.yaml_reader import Path
 
 Slot = Literal["attention", "ffn"]

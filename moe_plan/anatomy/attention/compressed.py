@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from moe_plan.anatomy.inventory import Body, Operation, Reach, State, Weight
 
 if TYPE_CHECKING:
-    from moe_plan.spec.model import CompressedAttention, Indexer
+    from moe_plan.spec.attention import CompressedAttention, Indexer
 
 ATTENTION = "attention"
 COMPRESSOR = "attention_compressor"
@@ -23,7 +23,7 @@ def body(spec: CompressedAttention, hidden: int) -> Body:
     parts = [_window(spec, hidden)]
     if spec.ratio is not None:
         parts.append(_compressed(spec, spec.ratio, hidden))
-        if spec.indexer is not None:
+        if spec.indexer is not None and not spec.indexer.shared:
             parts.append(_indexer(spec, spec.indexer, spec.ratio, hidden))
     return Body(
         tuple(w for part in parts for w in part.weights),

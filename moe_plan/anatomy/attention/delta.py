@@ -11,26 +11,37 @@ from typing import TYPE_CHECKING
 from moe_plan.anatomy.inventory import Body, Operation, State, Weight
 
 if TYPE_CHECKING:
-    from moe_plan.spec.model import GatedDelta, KimiDelta
+    from moe_plan.spec.attention import GatedDelta, KimiDelta
 
 MIXER = "linear_attention_or_ssm"
 
 
 def gated_delta_body(spec: GatedDelta, hidden: int) -> Body:
-    """Qwen3-Next's mixer: q, k, v and z in one projection, b and a in another, as its checkpoint has them."""
+    """Qwen3-Next's mixer.
+
+    Its checkpoint fuses q, k, v and z, and the convolution over q, k and v; they are two rows each here,
+    because q and k are cut by key heads, v and z by value heads.
+    """
     key_width, value_width = spec.key_heads * spec.key_dim, spec.value_heads * spec.value_dim
-    channels, tp = 2 * key_width + value_width, spec.key_heads
-    heads = spec.value_heads
+    keys, values = spec.key_heads, spec.value_heads
     weights = (
-        Weight("attention.in_qkvz", MIXER, (channels + value_width, hidden), max_tp=tp),
-        Weight("attention.in_ba", MIXER, (2 * heads, hidden), max_tp=tp),
-        Weight("attention.conv", MIXER, (channels, 1, spec.conv), use="conv", max_tp=tp),
-        Weight("attention.dt_bias", MIXER, (heads,), use="vector", max_tp=tp),
-        Weight("attention.a_log", MIXER, (heads,), use="vector", max_tp=tp),
+        Weight("attention.in_qk", MIXER, (2 * key_width, hidden), max_tp=keys),
+        Weight("attention.in_vz", MIXER, (2 * value_width, hidden), max_tp=values),
+        Weight("attention.in_ba", MIXER, (2 * values, hidden), max_tp=values),
+        Weight("attention.conv_qk", MIXER, (2 * key_width, 1, spec.conv), use="conv", max_tp=keys),
+        Weight("attention.conv_v", MIXER, (value_width, 1, spec.conv), use="conv", max_tp=values),
+        Weight("attention.dt_bias", MIXER, (values,), use="vector", max_tp=values),
+        Weight("attention.a_log", MIXER, (values,), use="vector", max_tp=values),
         Weight("attention.out_norm", MIXER, (spec.value_dim,), use="vector"),
-        Weight("attention.o", MIXER, (hidden, value_width), max_tp=tp),
+        Weight("attention.o", MIXER, (hidden, value_width), max_tp=values),
     )
-    return Body(weights, *_recurrence(heads * spec.key_dim * spec.value_dim, channels * (spec.conv - 1), tp))
+    state, past = values * spec.key_dim * spec.value_dim, spec.conv - 1
+    states = (
+        State("attention.recurrent_state", state, None, "fp32", values),
+        State("attention.conv_qk_state", 2 * key_width * past, None, "bf16", keys),
+        State("attention.conv_v_state", value_width * past, None, "bf16", values),
+    )
+    return Body(weights, states, _rule(state))
 
 
 def kda_body(spec: KimiDelta, hidden: int) -> Body:
@@ -55,15 +66,15 @@ def kda_body(spec: KimiDelta, hidden: int) -> Body:
         Weight("attention.out_norm", MIXER, (spec.head_dim,), use="vector"),
         Weight("attention.o", MIXER, (hidden, width), max_tp=heads),
     )
-    return Body(weights, *_recurrence(width * spec.head_dim, 3 * width * (spec.conv - 1), heads))
-
-
-def _recurrence(state: int, conv: int, tp: int) -> tuple[tuple[State, ...], tuple[Operation, ...]]:
+    state = width * spec.head_dim
     states = (
-        State("attention.recurrent_state", state, None, "fp32", tp),
-        State("attention.conv_state", conv, None, "bf16", tp),
+        State("attention.recurrent_state", state, None, "fp32", heads),
+        State("attention.conv_state", 3 * width * (spec.conv - 1), None, "bf16", heads),
     )
-    operations = tuple(
+    return Body(weights, states, _rule(state))
+
+
+def _rule(state: int) -> tuple[Operation, ...]:
+    return tuple(
         Operation(f"attention.state_{name}", MIXER, 2 * state, None) for name in ("recall", "write", "read")
     )
-    return states, operations

@@ -10,16 +10,22 @@ from typing import TYPE_CHECKING
 from moe_plan.anatomy.inventory import Body, Operation, Reach, State, Weight
 
 if TYPE_CHECKING:
-    from moe_plan.spec.model import Attention
+    from moe_plan.spec.attention import Attention
 
 ATTENTION = "attention"
 
 
-def body(spec: Attention, hidden: int) -> Body:
-    """Weights, KV cache and score operations of one attention block over `hidden` inputs."""
+def body(spec: Attention, hidden: int, source: int) -> Body:
+    """Weights, KV cache and score operations of one attention block over `hidden` inputs.
+
+    Cross-attention takes keys and values from an encoder's output, `source` wide, once for a sequence.
+    """
     value_dim = spec.value_dim or spec.head_dim
+    key_value = _key_value(spec, source if spec.cross else hidden, value_dim)
+    if spec.cross:
+        key_value = Body(key_value).in_prefill().weights
     return Body(
-        (*_query(spec, hidden), *_key_value(spec, hidden, value_dim), *_output(spec, hidden, value_dim)),
+        (*_query(spec, hidden), *key_value, *_output(spec, hidden, value_dim)),
         _cache(spec, value_dim),
         _operations(spec, value_dim),
     )

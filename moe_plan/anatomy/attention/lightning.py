@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from moe_plan.anatomy.inventory import Body, Operation, State, Weight
 
 if TYPE_CHECKING:
-    from moe_plan.spec.model import LightningAttention
+    from moe_plan.spec.attention import LightningAttention
 
 MIXER = "linear_attention_or_ssm"
 

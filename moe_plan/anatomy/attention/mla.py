@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from moe_plan.anatomy.inventory import Body, Operation, Reach, State, Weight
 
 if TYPE_CHECKING:
-    from moe_plan.spec.model import Indexer, MlaAttention
+    from moe_plan.spec.attention import Indexer, MlaAttention
 
 ATTENTION = "attention"
 INDEXER = "attention_indexer"
@@ -69,6 +69,8 @@ def _operations(spec: MlaAttention, reach: Reach) -> tuple[Operation, ...]:
 
 def _indexer(spec: Indexer, query_width: int, hidden: int) -> Body:
     """DSA: r_q*h_i*d_i + d*d_i + 2*d_i + d*h_i weights; every key is scored at 2*h_i*d_i FLOPs."""
+    if spec.shared:
+        return Body()
     return Body(
         (
             Weight("indexer.q", INDEXER, (spec.heads * spec.head_dim, query_width)),

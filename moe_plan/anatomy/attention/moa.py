@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from moe_plan.anatomy.inventory import Body, Operation, Reach, State, Weight
 
 if TYPE_CHECKING:
-    from moe_plan.spec.model import AttentionExperts
+    from moe_plan.spec.attention import AttentionExperts
 
 ROUTED = "routed_attention_experts"
 

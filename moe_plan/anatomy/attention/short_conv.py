@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from moe_plan.anatomy.inventory import Body, State, Weight
 
 if TYPE_CHECKING:
-    from moe_plan.spec.model import ShortConv
+    from moe_plan.spec.attention import ShortConv
 
 MIXER = "linear_attention_or_ssm"
 

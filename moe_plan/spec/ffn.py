@@ -1,0 +1,71 @@
+"""Feed-forward networks, as a person writes them: dense, or a mixture of experts with its router."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from moe_plan.spec import limits
+from moe_plan.spec.fields import Activation, Count, Frozen
+
+
+class DenseFfn(Frozen):
+    """A feed-forward network that every token uses."""
+
+    kind: Literal["dense"]
+    width: Count
+    gated: bool = True
+    """Three matrices (gate, up, down) or two (up, down)."""
+    bias: bool = False
+    activation: Activation = "silu"
+
+
+class Router(Frozen):
+    """How a token chooses its experts."""
+
+    score: Literal["softmax", "sigmoid", "sqrt-softplus"] = "softmax"
+    bias: bool = False
+    """A bias on the router's logits."""
+    correction_bias: Literal["buffer", "parameter"] | None = None
+    """A load-balancing bias per expert, used to select and not to weigh: a checkpoint buffer in
+    float32 (DeepSeek-V3), or a trained parameter (Ernie 4.5)."""
+    groups: Count | None = None
+    """Experts are chosen within the best `top_groups` of this many groups."""
+    top_groups: Count | None = None
+    input_scale: bool = False
+    """A learned scale on the router's input (Gemma 4)."""
+    expert_scale: bool = False
+    """A learned scale per expert (Gemma 4)."""
+    token_table: bool = False
+    """Experts are looked up by token id in an integer table instead of scored (DeepSeek-V4)."""
+
+
+class MoeFfn(Frozen):
+    """Routed experts, with any shared expert that every token uses beside them."""
+
+    kind: Literal["moe"]
+    experts: Count
+    """Routed experts that hold weights."""
+    top_k: Count
+    """Experts chosen for a token, zero-compute ones included."""
+    width: Count
+    """Intermediate width of one routed expert."""
+    gated: bool = True
+    bias: bool = False
+    """Biases on each expert's matrices (gpt-oss)."""
+    output_bias: bool = False
+    """One bias on the summed output of the experts (JetMoE)."""
+    activation: Activation = "silu"
+    zero_experts: Annotated[int, Field(ge=0, le=limits.COUNT)] = 0
+    """Identity experts that a token may choose: no weights, no FLOPs (LongCat)."""
+    latent: Count | None = None
+    """Width in which the routed experts work, reached by shared projections (Nemotron-3 Super)."""
+    shared_width: Count | None = None
+    """Total intermediate width of the shared experts."""
+    shared_gate: bool = False
+    """A sigmoid gate on the shared expert (Qwen)."""
+    router: Router = Router(score="softmax")
+
+
+AnyFfn = Annotated[DenseFfn | MoeFfn, Field(discriminator="kind")]
