@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from moe_plan.spec.model import ModelSpec
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Model:
     """A spec with its inventory. Counts are exact integers; bytes, FLOPs and tokens are in base units.
 

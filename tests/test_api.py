@@ -7,6 +7,7 @@ import pickle
 from fractions import Fraction
 
 import pytest
+from pydantic import ValidationError
 
 import moe_plan
 from moe_plan.errors import InputError
@@ -94,8 +95,10 @@ def test_a_model_is_a_value():
     shipped = moe_plan.load("mixtral-8x7b")
     with pytest.raises(dataclasses.FrozenInstanceError):
         shipped.spec = None
-    with pytest.raises(AttributeError):
+    with pytest.raises(ValidationError, match="frozen"):
         shipped.spec.hidden = 1
+    with pytest.raises(AttributeError, match="read-only"):
+        shipped.fields.hidden = 1
     assert shipped.inventory == moe_plan.load("mixtral-8x7b").inventory
     assert pickle.loads(pickle.dumps(shipped.inventory)) == shipped.inventory
 

@@ -43,13 +43,21 @@ def test_reach_over_a_prefill_by_hand():
     assert Reach(chunk=4).entries_over_prefill(9) == 10 + 10 + 1
     assert Reach(stride=4).entries_over_prefill(9) == 1 * 4 + 2 * 2
     assert Reach(causal=False).entries_over_prefill(9) == 81
+    assert Reach(chunk=4, causal=False).entries_over_prefill(9) == 16 + 16 + 1
+
+
+def seen_from(reach, position, context):
+    """A token that is not causal sees to the end of its chunk, or of the sequence."""
+    if reach.chunk is None:
+        return context
+    return min(-(-position // reach.chunk) * reach.chunk, context)
 
 
 @deterministic
 @given(reaches, contexts)
 def test_entries_over_prefill_is_the_sum_of_entries(reach, context):
     positions = range(1, context + 1)
-    brute = sum(reach.entries(s if reach.causal else context) for s in positions)
+    brute = sum(reach.entries(s if reach.causal else seen_from(reach, s, context)) for s in positions)
     assert reach.entries_over_prefill(context) == brute
 
 

@@ -52,7 +52,7 @@ _STATES = (
 )
 NOTES = (
     "shape is of one copy, of which a token uses `used`; the other figures are of all layers of a run",
-    "(n): elements of a buffer, which is stored and not trained; tied, copy: a tensor that is held already",
+    "(n): a buffer, stored and not trained; FLOPs that only prefill spends. tied, copy: already held elsewhere",
 )
 NOTE_NARROW = "FLOPs and bytes are rounded here; exact in a wider terminal and in --format csv or json"
 
@@ -150,7 +150,7 @@ def _narrow_tensor(row: TensorRow) -> tuple[str, ...]:
 def _flops(row: TensorRow, shown: Shown) -> str:
     """In parentheses where only prefill does the work."""
     text = shown(row.flops_per_token)
-    return f"({text})" if row.phase == "prefill" else text
+    return f"({text})" if row.phase == "prefill" and row.flops_per_token else text
 
 
 def _shape(row: TensorRow) -> str:

@@ -101,7 +101,9 @@ def _nothing_shared(stack: Stack, here: Path) -> Iterator[Finding]:
             block = blocks.get(use.name) if use.slot == "attention" else None
             for what, shared in _shares(block):
                 if shared and not owned[what]:
-                    yield Finding("MP136", use.path, f"shares {what} of an earlier layer, but none has any")
+                    yield Finding(
+                        "MP136", use.path, f"shares {what} of an earlier layer, but no earlier layer has any"
+                    )
                 owned[what] = True
 
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 def attention_body(spec: AnyAttention, hidden: int, source: int | None = None) -> Body:
     """Weights, states and operations of one attention block over `hidden` inputs.
 
-    `source` is the width of the encoder's output, by default `hidden`, which cross-attention looks at. Branches on `kind`, not
-    on the class: a locked catalogue entry has the fields of a spec class without being one, so that the
-    catalogue loads without importing pydantic.
+    `source` is the width of the encoder's output that cross-attention looks at, by default `hidden`.
+    Branches on `kind`, not on the class: a locked catalogue entry has the fields of a spec class without
+    being one, so that the catalogue loads without importing pydantic.
     """
     if spec.kind == "gqa":
         from moe_plan.anatomy.attention import gqa
