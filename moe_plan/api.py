@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,12 +24,16 @@ class Model:
     """A spec with its inventory. Counts are exact integers; bytes, FLOPs and tokens are in base units.
 
     `weights` names a storage: `native`, a further checkpoint of the spec, or one of FORMATS.
-    `kv` names one of `cache.KV_FORMATS`. Unknown names raise InputError.
+    `kv` names one of `cache.KV_FORMATS`. Unknown names raise InputError; contexts, batches and budgets that
+    are no whole numbers TypeError, negative ones ValueError.
     """
 
     fields: ModelSpec
     """The spec's fields, already validated: for a catalogue model read from the lock, without its class."""
     inventory: Inventory
+
+    def __repr__(self) -> str:
+        return f"Model({self.name!r})"
 
     @property
     def spec(self) -> ModelSpec:
@@ -76,6 +81,9 @@ class Model:
         """The formats that `--weights NAME` stands for."""
         if name == weights.NATIVE:
             return weights.checkpoint_storage(name, self.fields.native)
+        if not isinstance(name, str):
+            message = f"weights must be a name, not {type(name).__name__}"
+            raise TypeError(message)
         if name in self.fields.checkpoints:
             return weights.checkpoint_storage(name, self.fields.checkpoints[name])
         if name in FORMATS:
@@ -99,50 +107,58 @@ class Model:
 
     def kv_bytes_per_token(self, kv: str = "bf16", context: int = 0) -> int:
         """Bytes that one more token adds to the cache of a sequence of `context` tokens."""
-        return cache.kv_bytes_per_token(self.inventory, _kv_format(kv), context)
+        return cache.kv_bytes_per_token(self.inventory, _kv_format(kv), _whole("context", context, 0))
 
     def kv_bytes(self, context: int, kv: str = "bf16") -> int:
         """Bytes of cache and recurrent state of one sequence of `context` tokens."""
-        return cache.kv_bytes(self.inventory, context, _kv_format(kv))
+        return cache.kv_bytes(self.inventory, _whole("context", context, 0), _kv_format(kv))
 
     def max_context(self, budget_bytes: int, kv: str = "bf16") -> int | None:
         """Longest context of one sequence within `budget_bytes`; None if unbounded, -1 if none fits."""
-        return cache.max_context(self.inventory, budget_bytes, _kv_format(kv))
+        return cache.max_context(self.inventory, _whole("budget_bytes", budget_bytes, 0), _kv_format(kv))
 
     def decode_flops(self, context: int) -> int:
         """FLOPs of the next token at a context of `context` tokens."""
-        return flops.decode_flops(self.inventory, context)
+        return flops.decode_flops(self.inventory, _whole("context", context, 0))
 
     def prefill_flops_per_token(self, context: int) -> Fraction:
         """FLOPs per token, averaged over a causal prefill of `context` tokens."""
-        return flops.prefill_flops_per_token(self.inventory, context)
+        return flops.prefill_flops_per_token(self.inventory, _whole("context", context, 1))
 
     def training_flops_per_token(self, context: int) -> Fraction:
         """FLOPs per token of a forward and backward pass over `context` tokens."""
-        return flops.training_flops_per_token(self.inventory, context)
+        return flops.training_flops_per_token(self.inventory, _whole("context", context, 1))
 
     def distinct_experts(self, tokens: int) -> float | None:
         """Experts of an MoE layer that `tokens` tokens touch, uniform routing; None in a dense model."""
-        return reads.mean_distinct_experts(self.inventory, tokens)
+        return reads.mean_distinct_experts(self.inventory, _whole("tokens", tokens, 1))
 
     def decode_weight_bytes(self, tokens: int, weights_name: str = weights.NATIVE) -> int:
         """Expected weight bytes read by one decode step over `tokens` sequences."""
-        return reads.decode_weight_bytes(self.inventory, self.storage(weights_name), tokens)
+        return reads.decode_weight_bytes(
+            self.inventory, self.storage(weights_name), _whole("tokens", tokens, 1)
+        )
 
 
 def model(spec: ModelSpec) -> Model:
-    """The answers for a spec already at hand."""
-    return Model(spec, build_inventory(spec))
+    """The answers for a spec already at hand.
+
+    Raises InputError where a format rule names a tensor that the model does not have.
+    """
+    counted = Model(spec, build_inventory(spec))
+    for storage in (counted.storage(), *map(counted.storage, spec.checkpoints)):
+        _check_rules(counted, storage)
+    return counted
 
 
-def load(reference: str) -> Model:
+def load(reference: str | os.PathLike[str]) -> Model:
     """The model that a catalogue name or a path to a YAML spec refers to.
 
     Raises InputError (exit code 3) with file, line, column and key for whatever is wrong.
     """
     from moe_plan.spec.catalogue import find  # noqa: PLC0415  keeps `import moe_plan` light
 
-    return model(find(reference))
+    return model(find(os.fspath(reference)))
 
 
 def models() -> tuple[str, ...]:
@@ -150,6 +166,33 @@ def models() -> tuple[str, ...]:
     from moe_plan.spec.catalogue import names  # noqa: PLC0415
 
     return names()
+
+
+def _check_rules(counted: Model, storage: weights.Storage) -> None:
+    """Single tensors that rules name, `router.bias`, must exist; classes are checked on reading."""
+    dotted = {name for _, tensors in storage.rules for name in tensors if "." in name}
+    if not dotted:
+        return
+    known = {
+        name
+        for block in counted.inventory.blocks
+        for weight in block.weights
+        for name in (weight.name, weights.unnumbered(weight.name))
+    }
+    for name in sorted(dotted - known):
+        message = f"no tensor of this name for a format{did_you_mean(name, known)}"
+        raise InputError((Problem("MP130", counted.name, None, None, f"{storage.name}: {name}", message),))
+
+
+def _whole(name: str, value: int, least: int) -> int:
+    """`value`, if it is a whole number of at least `least`. Raises TypeError or ValueError."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        message = f"{name} must be a whole number, not {type(value).__name__}"
+        raise TypeError(message)
+    if value < least:
+        message = f"{name} must be at least {least}, not {value}"
+        raise ValueError(message)
+    return value
 
 
 def _kv_format(name: str) -> str:

@@ -48,6 +48,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "MP138": "published figures that contradict each other",
         "MP201": "warning: a word that YAML 1.1 reads as true or false was read as text",
         "MP202": "warning: a block is defined and never used",
+        "MP203": "warning: a published figure that the layers do not sum to",
         "MP301": "no model of this name in the catalogue",
         "MP302": "no weight format or checkpoint of this name",
         "MP303": "no KV cache format of this name",

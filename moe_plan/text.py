@@ -17,6 +17,8 @@ UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
 LONGEST_COMPARED = 100
 """Names longer than this are not compared: nobody mistypes a hundred characters."""
+SHORTEST_START = 2
+SHORT, SHORT_CUTOFF = 4, 0.65
 
 
 def clean(s: str, width: int = 120) -> str:
@@ -31,7 +33,10 @@ def clean(s: str, width: int = 120) -> str:
 
 
 def nearest(name: str, choices: Iterable[str], cutoff: float = 0.7) -> tuple[str, ...]:
-    """At most three of `choices` that resemble `name`, best first; upper and lower case are the same."""
+    """At most three of `choices` that resemble `name`, best first; upper and lower case are the same.
+
+    One that begins with the other comes first; of short names one letter in three may differ.
+    """
     if not 0 < len(name) <= LONGEST_COMPARED:
         return ()
     from difflib import get_close_matches  # noqa: PLC0415  only a run with a wrong name pays for it
@@ -39,8 +44,12 @@ def nearest(name: str, choices: Iterable[str], cutoff: float = 0.7) -> tuple[str
     by_folded: dict[str, str] = {}
     for choice in choices:
         by_folded.setdefault(choice.casefold(), choice)
-    close = get_close_matches(name.casefold(), list(by_folded), n=3, cutoff=cutoff)
-    return tuple(by_folded[folded] for folded in close)
+    folded = name.casefold()
+    begins = [c for c in by_folded if len(folded) >= SHORTEST_START and c.startswith(folded)]
+    begins += [c for c in by_folded if len(c) > SHORTEST_START and folded.startswith(c)]
+    nearness = min(cutoff, SHORT_CUTOFF) if len(name) <= SHORT else cutoff
+    close = begins + get_close_matches(folded, list(by_folded), n=3, cutoff=nearness)
+    return tuple(by_folded[near] for near in dict.fromkeys(close))[:3]
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

@@ -41,6 +41,8 @@ def stopped_by(number: int) -> int:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=bare_environment(),
+        # A run in the background of a script ignores Ctrl-C, and its children would too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     time.sleep(1.0)
     process.send_signal(number)

@@ -53,6 +53,20 @@ def test_mla_indexer():
     assert {op.reach for op in body.operations if op.component == "attention"} == {Reach(limit=11)}
 
 
+def test_mla_shared_indexer():
+    """The choice of an earlier layer (GLM-5.2): the block without an indexer, but only 11 keys are seen."""
+    shared = MLA.model_copy(update={"indexer": Indexer(heads=3, head_dim=8, top_k=11, shared=True)})
+    plain, body = attention_body(MLA, HIDDEN), attention_body(shared, HIDDEN)
+    assert body.weights == plain.weights
+    assert states(body) == {"attention.latent": (7, Reach()), "attention.rope_keys": (2, Reach())}
+    assert operations(body) == {
+        "attention.scores": (72, Reach(limit=11)),
+        "attention.mix": (36, Reach(limit=11)),
+        "attention.latent_scores": (108, Reach(limit=11)),
+        "attention.latent_mix": (84, Reach(limit=11)),
+    }
+
+
 def test_compressed_window_only():
     spec = CompressedAttention(
         kind="compressed", heads=6, head_dim=4, q_rank=5, o_groups=3, o_rank=7, sinks=True, window=9
@@ -110,6 +124,26 @@ def test_compressed_with_indexer():
     }
     assert operations(body)["attention.scores_compressed"] == (48, Reach(limit=11, stride=2))
     assert operations(body)["indexer.scores"] == (48, Reach(stride=2))
+
+
+def test_compressed_shared_indexer():
+    """The compressor and its cache stay, the indexer's rows go; 11 of the entries are seen all the same."""
+    plain = CompressedAttention(
+        kind="compressed", heads=6, head_dim=4, q_rank=5, o_groups=3, o_rank=7, window=9, ratio=2
+    )
+    shared = plain.model_copy(update={"indexer": Indexer(heads=3, head_dim=8, top_k=11, shared=True)})
+    body = attention_body(shared, HIDDEN)
+    assert body.weights == attention_body(plain, HIDDEN).weights
+    assert states(body) == {
+        "attention.window": (4, Reach(limit=9)),
+        "compressor.entries": (4, Reach(stride=2)),
+    }
+    assert operations(body) == {
+        "attention.scores": (48, Reach(limit=9)),
+        "attention.mix": (48, Reach(limit=9)),
+        "attention.scores_compressed": (48, Reach(limit=11, stride=2)),
+        "attention.mix_compressed": (48, Reach(limit=11, stride=2)),
+    }
 
 
 def test_compressed_without_overlap():

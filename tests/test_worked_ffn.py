@@ -6,6 +6,7 @@ from worked import HIDDEN, VOCAB, routed, shapes
 
 from moe_plan.anatomy.ffn import ffn_body
 from moe_plan.anatomy.inventory import Body
+from moe_plan.estimate.weights import uniform_storage
 from moe_plan.spec.ffn import DenseFfn, MoeFfn, Router
 
 
@@ -68,6 +69,16 @@ def test_latent_experts():
     assert not {"experts.latent_down", "experts.latent_up"} & routed(body).keys()
 
 
+def test_more_choices_than_experts():
+    """6 of 2 experts and 10 that compute nothing: both experts at most, and 6 draws of 12 choices."""
+    body = experts(experts=2, top_k=6, zero_experts=10)
+    matrices = [weight for weight in body.weights if weight.component == "routed_experts"]
+    assert {(w.copies, w.used, w.pool, w.draws) for w in matrices} == {(2, 2, 12, 6)}
+    # Each expert is among a token's 6 of 12 with even odds: 2 * 1/2, then 2 * (1 - 1/4), 2 * (1 - 1/8).
+    assert {tuple(w.copies_touched(tokens) for tokens in (1, 2, 3)) for w in matrices} == {(1.0, 1.5, 1.75)}
+    assert sum(w.flops_per_token for w in matrices) == 2 * 2 * 3 * 7 * 10
+
+
 def test_shared_experts():
     shared = {"shared.gate": (13, 10), "shared.up": (13, 10), "shared.down": (10, 13)}
     body = experts(shared_width=13, shared_gate=True)
@@ -102,3 +113,11 @@ def test_router_extras():
     assert routed(body)["router.token_table"] == (VOCAB, 1, 0)
     trained = experts(router=Router(correction_bias="parameter"))
     assert all(weight.buffer is None for weight in trained.weights)
+
+
+def test_shared_gate_is_a_vector_to_llama_cpp():
+    """It keeps the gate's one row as a vector in fp32, as it does the router, and converts the shared expert."""
+    storage = uniform_storage("q4_k")
+    rows = experts(shared_width=13, shared_gate=True).weights
+    kept = {weight.name: storage.format_of(weight) for weight in rows}
+    assert kept == dict.fromkeys(kept, "q4_k") | {"router.weight": "fp32", "shared_gate.weight": "fp32"}

@@ -116,3 +116,32 @@ def test_gqa_encoder_and_cross():
     assert {reach for _, reach in operations(cross).values()} == {Reach(causal=False)}
     assert states(cross) == states(attention())
     assert all(state.source for state in cross.states)
+
+
+def test_gqa_cross_of_another_width():
+    """Keys and values of an encoder 7 wide; they are projected once, in prefill, with their biases and norm."""
+    cross = Attention(
+        kind="gqa", heads=6, kv_heads=2, head_dim=4, cross=True, bias=("q", "k", "v", "o"), qk_norm="head"
+    )
+    body = attention_body(cross, HIDDEN, 7)
+    assert shapes(body) == {
+        "attention.q": (24, 10),
+        "attention.q_bias": (24,),
+        "attention.q_norm": (4,),
+        "attention.k": (8, 7),
+        "attention.v": (8, 7),
+        "attention.k_bias": (8,),
+        "attention.v_bias": (8,),
+        "attention.k_norm": (4,),
+        "attention.o": (10, 24),
+        "attention.o_bias": (10,),
+    }
+    source = {"attention.k", "attention.v", "attention.k_bias", "attention.v_bias", "attention.k_norm"}
+    assert {weight.name for weight in body.weights if weight.phase == "prefill"} == source
+    assert {weight.phase for weight in body.weights if weight.name not in source} == {"both"}
+    # The queries of every new token are scored against all of them.
+    assert {op.phase for op in body.operations} == {"both"}
+    assert attention_body(cross, HIDDEN) == attention_body(cross, HIDDEN, HIDDEN)
+    # Attention to the decoder's own tokens is not as wide as the encoder.
+    own = cross.model_copy(update={"cross": False})
+    assert attention_body(own, HIDDEN, 7) == attention_body(own, HIDDEN)

@@ -30,3 +30,8 @@ def states(body: Body) -> dict[str, tuple[int, Reach | None]]:
 
 def operations(body: Body) -> dict[str, tuple[int, Reach | None]]:
     return {op.name: (op.flops, op.reach) for op in body.operations}
+
+
+def cuts(body: Body) -> dict[str, int]:
+    """Into how many ranks tensor parallelism can cut each weight and each state."""
+    return {row.name: row.max_tp for row in (*body.weights, *body.states)}

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from moe_plan.spec.model import ModelSpec, Norm, Part, Run, Tensor
 
 
+# What a decode step runs; encoders, towers and projectors have done their work by then.
+GENERATING: tuple[Role, ...] = ("decoder", "mtp")
+
+
 def inventory(spec: ModelSpec) -> Inventory:
     """Every weight, state and operation of every part of `spec`."""
     blocks = [*_embedding(spec), *_stack(spec, "decoder", "decoder", spec)]
@@ -43,7 +47,7 @@ def _stack(spec: ModelSpec, name: str, role: Role, part: ModelSpec | Part) -> It
         body = _layer(spec, part, run)
         extra = tuple(_tensor(tensor) for tensor in run.tensors)
         body = body._replace(weights=(*_norms(run, norm, hidden), *body.weights, *extra))
-        if role == "encoder":
+        if role not in GENERATING:
             body = body.in_prefill()
         yield Block(name, role, layers, *body)
     outside = tuple(_tensor(tensor) for tensor in part.tensors)
@@ -52,7 +56,7 @@ def _stack(spec: ModelSpec, name: str, role: Role, part: ModelSpec | Part) -> It
     if part.hyper_connections is not None and part.layers:
         outside = (*outside, *_hyper_head(part.hyper_connections, hidden))
     body = Body(outside)
-    yield Block(name, role, (), (body.in_prefill() if role == "encoder" else body).weights)
+    yield Block(name, role, (), (body if role in GENERATING else body.in_prefill()).weights)
 
 
 def _gathered(runs: tuple[Run, ...]) -> Iterator[tuple[Run, tuple[int, ...]]]:

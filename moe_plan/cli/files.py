@@ -55,6 +55,9 @@ def _target(request: str, command: str) -> Target:
             f"{did_you_mean(name, SUFFIXES)}; known: {', '.join(SUFFIXES)}"
         )
         raise UsageError(message)
+    if path == "-":
+        message = f"-o {name}=- names no file; --format {name} writes to standard output"
+        raise UsageError(message)
     if given and not path:
         message = f"-o {name}= names no file"
         raise UsageError(message)
@@ -92,6 +95,8 @@ def _reason_against(path: Path) -> str:
     # Renaming onto a device or a pipe would replace it.
     if path.exists() and not path.is_file():
         return "it is not a regular file"
+    if path.exists() and not os.access(path, os.W_OK):
+        return "it is not writable"
     if not os.access(path.parent, os.W_OK | os.X_OK):
         return "its folder is not writable"
     return ""
@@ -106,6 +111,8 @@ def _write(target: Target, data: bytes) -> None:
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
+            if path.exists():
+                temporary.chmod(path.stat().st_mode & 0o777)
             temporary.replace(path)
         except BaseException:
             temporary.unlink()

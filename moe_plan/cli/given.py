@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from moe_plan.api import Model, model
-from moe_plan.errors import InputError
-from moe_plan.spec.catalogue import find_with_notes
+from moe_plan.errors import InputError, UsageError
+from moe_plan.plan.published import disagreements
+from moe_plan.spec.catalogue import find_with_notes, names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +21,10 @@ def given_models(references: Iterable[str]) -> tuple[tuple[Model, ...], tuple[st
     notes: list[str] = []
     faults: list[Problem] = []
     more = 0
+    references = tuple(references)
+    if references.count("-") > 1:
+        message = "standard input can be read once; - stands twice"
+        raise UsageError(message)
     for reference in references:
         try:
             spec, warnings = find_with_notes(reference)
@@ -27,8 +32,11 @@ def given_models(references: Iterable[str]) -> tuple[tuple[Model, ...], tuple[st
             faults += error.problems
             more += error.more
         else:
-            found.append(model(spec))
+            counted = model(spec)
+            found.append(counted)
             notes += [warning.render() for warning in warnings]
+            if reference not in names():
+                notes += [warning.render() for warning in disagreements(counted, reference)]
     if faults:
         raise InputError(faults, more)
     return tuple(found), tuple(notes)

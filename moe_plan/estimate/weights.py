@@ -113,6 +113,11 @@ def _named(weight: Weight, tensors: frozenset[str]) -> bool:
         return "embedding" in tensors
     if weight.component in tensors or weight.name in tensors:
         return True
-    owner, _, rest = weight.name.partition(".")
-    number, _, name = rest.partition(".")
-    return number.isdigit() and f"{owner}.{name}" in tensors
+    return unnumbered(weight.name) in tensors
+
+
+def unnumbered(name: str) -> str:
+    """`dense.up` for `dense.1.up`: the name without the number of its block in the layer."""
+    owner, _, rest = name.partition(".")
+    number, _, last = rest.partition(".")
+    return f"{owner}.{last}" if number.isdigit() else name

@@ -24,7 +24,10 @@ FLOPS = (
     "a multiply-add is 2 FLOPs; matrix products and attention only; prefill is causal; training is 3 prefills"
 )
 MLA = "MLA: prefill expands keys and values, decode absorbs the projection and attends to the latent itself"
-ZERO_EXPERTS = "zero-compute experts: active and FLOPs are upper bounds, for tokens that choose none of them"
+ZERO_EXPERTS = (
+    "zero-compute experts: active and FLOPs are upper bounds, for tokens that choose none of them; "
+    "distinct experts and reads are means, E in the formula counting the zero ones too"
+)
 WINDOWS = "KV per token is what the next token adds at this context: a full window or chunk adds nothing"
 CROSS = (
     "encoder-decoder: the source is as long as the context; active, prefill and training count both stacks, "

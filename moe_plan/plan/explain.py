@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from moe_plan.errors import InputError
 from moe_plan.estimate import cache, formats, params, weights
 from moe_plan.plan.explanation import TEXT, Explanation, Group, OperationRow, Place, StateRow, Sums, TensorRow
-from moe_plan.plan.scope import ranges, selected, weights_asked
+from moe_plan.plan.scope import nothing_asked, ranges, selected, weights_asked
 
 if TYPE_CHECKING:
     from moe_plan.anatomy.inventory import Block, Operation, State, Weight
@@ -28,6 +29,8 @@ def explain(model: Model, question: Question, scope: Scope) -> Explanation:
         gathered.setdefault(TEXT if block.in_text else block.part, []).append(block)
     groups = (_group(name, blocks, storage, question, scope) for name, blocks in gathered.items())
     shown = tuple(group for group in groups if group.tensors or group.operations)
+    if not shown:
+        raise InputError((nothing_asked(model.name, scope),))
     return Explanation(model.name, model.fields.source, question, scope, shown)
 
 

@@ -35,6 +35,8 @@ class Entry(NamedTuple):
     context: int | None
     """Longest context of the release, in tokens."""
     structure: Structure
+    checkpoints: tuple[str, ...]
+    """Further releases, by the names that `--weights` takes."""
 
 
 def listing(models: Iterable[Model], wanted: Wanted) -> tuple[Entry, ...]:
@@ -52,7 +54,13 @@ def listing(models: Iterable[Model], wanted: Wanted) -> tuple[Entry, ...]:
 def _entry(model: Model) -> Entry:
     spec = model.fields
     return Entry(
-        model.name, spec.source, model.total_params, model.active_params, spec.context, structure(model)
+        model.name,
+        spec.source,
+        model.total_params,
+        model.active_params,
+        spec.context,
+        structure(model),
+        tuple(spec.checkpoints),
     )
 
 

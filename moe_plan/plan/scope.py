@@ -66,6 +66,12 @@ def ranges(layers: Iterable[int]) -> tuple[tuple[int, int], ...]:
     return tuple(result)
 
 
+def nothing_asked(name: str, asked: Scope) -> Problem:
+    """A layer that is there and a component that is there, but not in that layer."""
+    message = f"{name}: {asked.part}:{asked.layer} has none of this component"
+    return Problem("MP305", "", None, None, asked.component or "", message)
+
+
 def _check_component(inventory: Inventory, component: str | None) -> None:
     known = tuple(dict.fromkeys(w.component for block in inventory.blocks for w in block.weights))
     if component is None or component in known:

@@ -31,7 +31,8 @@ def content(comparison: Comparison) -> dict[str, object]:
 
 def csv_lines(comparison: Comparison) -> tuple[list[str], list[list[Value]]]:
     """Header and one line a model: the scalar fields of the JSON, lists joined by spaces."""
-    records = [_flat(record(figures)) for figures in comparison.models]
+    asked = comparison.question._asdict()
+    records = [{**_flat(record(figures)), **asked} for figures in comparison.models]
     header = list(records[0]) if records else []
     return header, [[line[name] for name in header] for line in records]
 

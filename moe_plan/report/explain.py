@@ -52,7 +52,7 @@ _STATES = (
 )
 NOTES = (
     "shape is of one copy, of which a token uses `used`; the other figures are of all layers of a run",
-    "(n): a buffer, stored and not trained; FLOPs that only prefill spends. tied, copy: already held elsewhere",
+    "(n): a buffer, stored and not trained, or FLOPs of prefill alone; tied, copy: a tensor held already",
 )
 NOTE_NARROW = "FLOPs and bytes are rounded here; exact in a wider terminal and in --format csv or json"
 

@@ -25,6 +25,8 @@ HEADER = (
     "parameters",
     "buffer_elements",
     "flops_per_token",
+    "prefill_flops",
+    "phase",
     "flops_per_entry",
     "entries",
     "elements",

@@ -43,6 +43,7 @@ def csv_lines(entries: Sequence[Entry]) -> tuple[list[str], list[list[Value]]]:
         "top_k",
         "attention_kinds",
         "context",
+        "checkpoints",
         "source",
     ]
     return header, [[_flat(_record(entry)[name]) for name in header] for entry in entries]
@@ -66,6 +67,7 @@ def _record(entry: Entry) -> dict[str, object]:
         "top_k": entry.structure.top_k,
         "attention_kinds": list(entry.structure.attention_kinds),
         "context": entry.context,
+        "checkpoints": list(entry.checkpoints),
         "source": entry.source,
     }
 

@@ -22,7 +22,11 @@ def markdown(document: Document) -> str:
     """The document as GitHub-flavoured Markdown, its notes as a list."""
     blocks = ["\n".join(_lines(table)) for table in document.tables]
     if document.notes:
-        blocks.append("\n".join(f"- {escaped(note, _LONGEST_LINE)}" for note in document.notes))
+        # Marks are bold here; a star would be taken for markup.
+        notes = (
+            note.replace("* ", "bold: ", 1) if note.startswith("* ") else note for note in document.notes
+        )
+        blocks.append("\n".join(f"- {escaped(note, _LONGEST_LINE)}" for note in notes))
     return "\n\n".join(blocks) + "\n"
 
 

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, get_args
 
 from moe_plan.errors import ERRORS_SHOWN, InputError, Problem
 from moe_plan.spec.attention import Attention
-from moe_plan.spec.fields import WeightFormat
+from moe_plan.spec.fields import Component, WeightFormat
 from moe_plan.spec.finding import Finding, placed
 from moe_plan.spec.rules_blocks import attention_findings, ffn_findings
 from moe_plan.spec.rules_layers import stack_findings, too_many_layers
 from moe_plan.spec.rules_size import size_findings
 from moe_plan.spec.stacks import SLOTS, Slot, Stack, runs, stacks, uses
+from moe_plan.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from moe_plan.spec.model import ModelSpec, Published
+    from moe_plan.spec.model import Checkpoint, ModelSpec, Published
     from moe_plan.spec.yaml_reader import Document, Path
 
 RESERVED_CHECKPOINTS = frozenset({"native", *get_args(WeightFormat)})
@@ -42,12 +43,36 @@ def _findings(spec: ModelSpec) -> Iterator[Finding]:
         yield from stack_findings(stack)
         yield from size_findings(stack)
     yield from too_many_layers(spec)
+    yield from _format_rules(spec)
+    for name in spec.parts:
+        if name == "decoder":
+            yield Finding("MP130", ("parts", name), "the model itself is called decoder; choose another name")
     for name in spec.checkpoints:
         if name in RESERVED_CHECKPOINTS:
             yield Finding(
                 "MP137", ("checkpoints", name), f"{name} already names a storage; choose another name"
             )
     yield from _unused(spec)
+
+
+def _format_rules(spec: ModelSpec) -> Iterator[Finding]:
+    """A rule names a class of tensors, a tensor of the spec's own, or one of a block: `router.bias`."""
+    own = {tensor.name for stack in stacks(spec) for tensor in stack.part.tensors}
+    own |= {
+        tensor.name
+        for stack in stacks(spec)
+        for run, _, _ in runs(stack.part.layers, ())
+        for tensor in run.tensors
+    }
+    known = (*get_args(Component), *sorted(own))
+    checkpoints: dict[Path, Checkpoint] = {("native",): spec.native}
+    checkpoints |= {("checkpoints", name): checkpoint for name, checkpoint in spec.checkpoints.items()}
+    for path, checkpoint in checkpoints.items():
+        for index, rule in enumerate(checkpoint.rules):
+            for place, name in enumerate(rule.tensors):
+                if name not in known and "." not in name:
+                    message = f"no class of tensors and no tensor of this name{did_you_mean(name, known)}"
+                    yield Finding("MP130", (*path, "rules", index, "tensors", place), message)
 
 
 def _blocks(stack: Stack) -> Iterator[Finding]:
@@ -58,8 +83,16 @@ def _blocks(stack: Stack) -> Iterator[Finding]:
         if isinstance(block, Attention) and block.cross and not has_encoder:
             message = "cross-attention needs a part with role: encoder"
             yield Finding("MP136", (*path, "cross"), message)
+        if isinstance(block, Attention) and not (block.causal or block.cross) and _generates(stack):
+            message = "a decoder sees no later tokens; causal: false is for encoders and towers"
+            yield Finding("MP134", (*path, "causal"), message)
     for name, ffn in stack.part.ffn.items():
         yield from ffn_findings(ffn, (*stack.path, "ffn", name))
+
+
+def _generates(stack: Stack) -> bool:
+    """Whether the stack itself uses its blocks to produce tokens: the decoder, MTP modules."""
+    return getattr(stack.part, "role", "decoder") in ("decoder", "mtp")
 
 
 def _unused(spec: ModelSpec) -> Iterator[Finding]:
