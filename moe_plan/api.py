@@ -141,14 +141,8 @@ class Model:
 
 
 def model(spec: ModelSpec) -> Model:
-    """The answers for a spec already at hand.
-
-    Raises InputError where a format rule names a tensor that the model does not have.
-    """
-    counted = Model(spec, build_inventory(spec))
-    for storage in (counted.storage(), *map(counted.storage, spec.checkpoints)):
-        _check_rules(counted, storage)
-    return counted
+    """The answers for a spec already at hand."""
+    return Model(spec, build_inventory(spec))
 
 
 def load(reference: str | os.PathLike[str]) -> Model:
@@ -158,7 +152,14 @@ def load(reference: str | os.PathLike[str]) -> Model:
     """
     from moe_plan.spec.catalogue import find  # noqa: PLC0415  keeps `import moe_plan` light
 
-    return model(find(os.fspath(reference)))
+    return checked(model(find(os.fspath(reference))))
+
+
+def checked(counted: Model) -> Model:
+    """`counted`, unless a format rule names a tensor that it does not have: that raises InputError."""
+    for storage in (counted.storage(), *map(counted.storage, counted.fields.checkpoints)):
+        _check_rules(counted, storage)
+    return counted
 
 
 def models() -> tuple[str, ...]:

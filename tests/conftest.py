@@ -100,7 +100,7 @@ def small_spec(tmp_path: Path) -> Path:
 
 SMALL_SPEC = r"""name: small
 source: "=cmd() [red]x[/red] \u202e@team | <img src=x onerror=alert(1)> \x1b[31m"
-published: {total: 1B, source: none}
+published: {total: 351K, source: none}
 hidden: 64
 vocab: 1000
 context: 128

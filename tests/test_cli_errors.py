@@ -110,7 +110,7 @@ def test_the_table_of_exit_codes_stands_in_every_help():
         ("models --min-total B", 2, "is not a number of parameters"),
         ("models --max-total 1.B", 2, "is not a number of parameters"),
         ("models --attention windw", 2, "known: gqa"),
-        ("models --attention mamba", 2, "did you mean mamba2"),
+        ("models --attention mamba", 2, "did you mean mamba1 or mamba2"),
         ("explain mixtral-8x7b --layer x", 2, "--layer takes a number"),
         ("explain mixtral-8x7b --layer -1", 2, "--layer takes a number"),
         ("explain mixtral-8x7b dbrx", 2, "unexpected extra argument"),

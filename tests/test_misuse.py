@@ -42,10 +42,13 @@ def test_a_misspelt_class_in_a_format_rule_is_told_where_it_stands(name, near):
     assert near in problem.message
 
 
-def test_a_misspelt_tensor_in_a_format_rule_is_told():
+def test_a_misspelt_tensor_in_a_format_rule_is_told(tmp_path):
     assert moe_plan.model(parse_spec(with_rule("experts.gate").encode(), "x.yaml")).weight_bytes() > 0
+    (tmp_path / "x.yaml").write_text(with_rule("experts.gates"), encoding="utf-8")
     with pytest.raises(InputError, match=r"did you mean experts\.gate"):
-        moe_plan.model(parse_spec(with_rule("experts.gates").encode(), "x.yaml"))
+        moe_plan.load(tmp_path / "x.yaml")
+    ran = run_cli("compare", "x.yaml", cwd=tmp_path)
+    assert (ran.code, ran.out) == (3, "")
 
 
 def test_a_rule_by_class_and_by_all_its_tensors_gives_the_same_bytes():

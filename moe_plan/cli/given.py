@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from moe_plan.api import Model, model
+from moe_plan.api import Model, checked, model
 from moe_plan.errors import InputError, UsageError
 from moe_plan.plan.published import disagreements
 from moe_plan.spec.catalogue import find_with_notes, names
@@ -32,7 +32,7 @@ def given_models(references: Iterable[str]) -> tuple[tuple[Model, ...], tuple[st
             faults += error.problems
             more += error.more
         else:
-            counted = model(spec)
+            counted = checked(model(spec))
             found.append(counted)
             notes += [warning.render() for warning in warnings]
             if reference not in names():
