@@ -8,14 +8,14 @@ from moe_plan.cli.files import targets
 from moe_plan.cli.given import given_models
 from moe_plan.cli.output import Output, Result, deliver
 from moe_plan.plan.compare import compare
-from moe_plan.report import compare as table
-from moe_plan.report import compare_records as records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from moe_plan.plan.compare import Comparison
     from moe_plan.plan.question import Question
+    from moe_plan.report.csv import Value
+    from moe_plan.report.table import Document
 
 
 def run(references: Sequence[str], question: Question, output: Output) -> int:
@@ -26,10 +26,21 @@ def run(references: Sequence[str], question: Question, output: Output) -> int:
 
 
 def _result(comparison: Comparison, notes: tuple[str, ...]) -> Result:
-    return Result(
-        "compare",
-        lambda _width: table.document(comparison),
-        lambda: records.content(comparison),
-        lambda: records.csv_lines(comparison),
-        notes,
-    )
+    """Each shape imports what it needs: a table is drawn without the code of JSON, and the reverse."""
+
+    def document(_width: int | None) -> Document:
+        from moe_plan.report import compare as table  # noqa: PLC0415
+
+        return table.document(comparison)
+
+    def content() -> dict[str, object]:
+        from moe_plan.report import compare_records as records  # noqa: PLC0415
+
+        return records.content(comparison)
+
+    def csv_lines() -> tuple[list[str], list[list[Value]]]:
+        from moe_plan.report import compare_records as records  # noqa: PLC0415
+
+        return records.csv_lines(comparison)
+
+    return Result("compare", document, content, csv_lines, notes)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from moe_plan.api import Model, checked, model
 from moe_plan.errors import InputError, UsageError
-from moe_plan.plan.published import disagreements
 from moe_plan.spec.catalogue import find_with_notes, names
 
 if TYPE_CHECKING:
@@ -36,6 +35,8 @@ def given_models(references: Iterable[str]) -> tuple[tuple[Model, ...], tuple[st
             found.append(counted)
             notes += [warning.render() for warning in warnings]
             if reference not in names():
+                from moe_plan.plan.published import disagreements  # noqa: PLC0415  the catalogue agrees
+
                 notes += [warning.render() for warning in disagreements(counted, reference)]
     if faults:
         raise InputError(faults, more)
