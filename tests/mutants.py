@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from mutants_attention import OTHER_ATTENTION, RECURRENT
+from mutants_decode import DECODE, READING, SHARDING
 from mutants_estimate import BYTES, ESTIMATES
 from mutants_experts import EXPERTS
 from mutants_gqa import GQA_BUGS
 from mutants_layers import LAYERS_AND_PARTS
 
-MUTANTS = (*LAYERS_AND_PARTS, *GQA_BUGS, *OTHER_ATTENTION, *RECURRENT, *EXPERTS, *ESTIMATES, *BYTES)
+MUTANTS = (
+    *LAYERS_AND_PARTS,
+    *GQA_BUGS,
+    *OTHER_ATTENTION,
+    *RECURRENT,
+    *EXPERTS,
+    *ESTIMATES,
+    *BYTES,
+    *DECODE,
+    *SHARDING,
+    *READING,
+)

@@ -56,6 +56,34 @@ OTHER_ATTENTION = (
         "test_worked_attention.test_mla_indexer",
     ),
     Mutant(
+        "a shared indexer sees every key",
+        MLA,
+        "None if spec.indexer is None else",
+        "None if spec.indexer is None or spec.indexer.shared else",
+        "test_worked_attention.test_mla_shared_indexer",
+    ),
+    Mutant(
+        "a shared indexer with weights, keys and scores",
+        MLA,
+        "    if spec.shared:\n",
+        "    if False:\n",
+        "test_worked_decode.test_layers_that_share_an_indexer",
+    ),
+    Mutant(
+        "a shared indexer of compressed attention with weights",
+        COMPRESSED,
+        " and not spec.indexer.shared",
+        "",
+        "test_worked_attention.test_compressed_shared_indexer",
+    ),
+    Mutant(
+        "a shared indexer of compressed attention sees every entry",
+        COMPRESSED,
+        "spec.indexer.top_k if spec.indexer else None",
+        "spec.indexer.top_k if spec.indexer and not spec.indexer.shared else None",
+        "test_worked_attention.test_compressed_shared_indexer",
+    ),
+    Mutant(
         "compressed cache grows with every token",
         COMPRESSED,
         'State("compressor.entries", spec.head_dim, Reach(stride=ratio))',
@@ -82,8 +110,8 @@ RECURRENT = (
     Mutant(
         "Mamba-2 convolves without its groups",
         MAMBA,
-        "channels = inner + 2 * groups * spec.state",
-        "channels = inner + 2 * spec.state",
+        "shared = 2 * groups * spec.state",
+        "shared = 2 * spec.state",
         "test_worked_recurrent.test_mamba2",
     ),
     Mutant(
@@ -96,15 +124,15 @@ RECURRENT = (
     Mutant(
         "recurrent state in bf16",
         MAMBA,
-        'State("attention.ssm_state", state, None, "fp32"',
-        'State("attention.ssm_state", state, None, "bf16"',
+        'State("attention.ssm_state", inner * state, None, "fp32"',
+        'State("attention.ssm_state", inner * state, None, "bf16"',
         "test_worked_recurrent.test_mamba1",
     ),
     Mutant(
         "gated delta keeps a state for each key head",
         DELTA,
-        "heads * spec.key_dim * spec.value_dim",
-        "spec.key_heads * spec.key_dim * spec.value_dim",
+        "values * spec.key_dim * spec.value_dim",
+        "keys * spec.key_dim * spec.value_dim",
         "test_worked_recurrent.test_gated_delta",
     ),
     Mutant(
@@ -117,8 +145,8 @@ RECURRENT = (
     Mutant(
         "convolution keeps all its taps",
         DELTA,
-        "channels * (spec.conv - 1)",
-        "channels * spec.conv",
+        "spec.value_dim, spec.conv - 1",
+        "spec.value_dim, spec.conv",
         "test_cache.test_recurrent_layers_keep_a_fixed_state",
     ),
     Mutant(

@@ -27,6 +27,13 @@ ESTIMATES = (
         "test_worked.test_tied_head",
     ),
     Mutant(
+        "tables of other components among the body",
+        PARAMS,
+        'if w.use != "lookup" and w.component not in _ENDS',
+        "if w.component not in _ENDS",
+        "test_worked.test_extra_tensors",
+    ),
+    Mutant(
         "second copies counted again",
         PARAMS,
         "weight.stored and not weight.copy",
@@ -175,6 +182,27 @@ BYTES = (
         'return weight.use in ("matmul", "lookup")',
         "return True",
         "test_formats.test_rules_later_wins_vectors_and_buffers_keep_theirs",
+    ),
+    Mutant(
+        "a shared expert's gate quantised by llama.cpp",
+        FORMATS,
+        'GGUF = LINEAR | {"embedding",',
+        'GGUF = LINEAR | {"shared_expert_gate", "embedding",',
+        "test_worked_ffn.test_shared_gate_is_a_vector_to_llama_cpp",
+    ),
+    Mutant(
+        "towers quantised by the text model's rules",
+        WEIGHTS,
+        "return self if role in QUANTISED_ROLES else",
+        "return self if True else",
+        "test_weights.test_towers_stay_unquantised",
+    ),
+    Mutant(
+        "a tied head in the format of heads",
+        WEIGHTS,
+        "    if not weight.stored:\n",
+        "    if False:\n",
+        "test_weights.test_a_tied_head_has_the_format_of_the_table_it_is",
     ),
     Mutant(
         "experts share their tiles",

@@ -7,6 +7,7 @@ from mutant import Mutant
 INVENTORY = "anatomy/inventory.py"
 FFN = "anatomy/ffn.py"
 READS = "estimate/reads.py"
+PARAMS = "estimate/params.py"
 
 EXPERTS = (
     Mutant(
@@ -97,6 +98,20 @@ EXPERTS = (
         "test_worked_ffn.test_zero_experts",
     ),
     Mutant(
+        "draws beyond the experts forgotten",
+        INVENTORY,
+        "self.draws or self.used",
+        "self.used",
+        "test_worked_ffn.test_more_choices_than_experts",
+    ),
+    Mutant(
+        "draws beyond the experts forgotten on average",
+        PARAMS,
+        "(weight.draws or weight.used)",
+        "weight.used",
+        "test_worked_decode.test_more_choices_than_experts",
+    ),
+    Mutant(
         "latent width of experts ignored",
         FFN,
         "inner = spec.latent or hidden",
@@ -113,14 +128,14 @@ EXPERTS = (
     Mutant(
         "distinct experts k * B",
         INVENTORY,
-        "return self.copies * -expm1(tokens * log1p(-self.used / pool))",
+        "return self.copies * -expm1(tokens * log1p(-draws / pool))",
         "return float(min(self.copies, self.used * tokens))",
         "test_published.test_distinct_experts",
     ),
     Mutant(
         "a decode step reads every expert",
         INVENTORY,
-        "if self.used >= pool:",
+        "if draws >= pool:",
         "if True:",
         "test_reads.test_mixtral_by_hand",
     ),

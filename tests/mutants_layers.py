@@ -11,8 +11,8 @@ LAYERS_AND_PARTS = (
     Mutant(
         "one layer times L, the first dense layers ignored",
         BUILD,
-        "gathered.setdefault(_contents(run), (run, []))",
-        'gathered.setdefault(("all",), (run, []))',
+        "contents[id(run)] = _contents(run)",
+        'contents[id(run)] = ("all",)',
         "test_published.test_deepseek_v3",
     ),
     Mutant(
@@ -60,8 +60,15 @@ LAYERS_AND_PARTS = (
     Mutant(
         "part's hidden width ignored",
         BUILD,
-        "part.hidden or spec.hidden",
-        "spec.hidden",
+        "hidden, source = part.hidden or spec.hidden,",
+        "hidden, source = spec.hidden,",
+        "test_worked.test_part_of_its_own_width",
+    ),
+    Mutant(
+        "part's norms as wide as the model",
+        BUILD,
+        "hidden, norm = part.hidden or spec.hidden,",
+        "hidden, norm = spec.hidden,",
         "test_worked.test_part_of_its_own_width",
     ),
     Mutant(

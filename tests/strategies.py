@@ -73,18 +73,27 @@ def gqa(draw: st.DrawFn) -> Attention:
     )
 
 
-indexers = st.builds(Indexer, heads=small, head_dim=dims, top_k=st.integers(1, 60))
-mla = st.builds(
-    MlaAttention,
-    kind=st.just("mla"),
-    heads=small,
-    q_rank=maybe(dims),
-    kv_rank=dims,
-    nope_dim=dims,
-    rope_dim=dims,
-    v_dim=dims,
-    indexer=st.none() | indexers,
-)
+own_indexers = st.builds(Indexer, heads=small, head_dim=dims, top_k=st.integers(1, 60))
+# Whether an earlier layer has a choice to share is a rule across layers, and these specs are not held to it.
+indexers = own_indexers | own_indexers.map(lambda own: own.model_copy(update={"shared": True}))
+
+
+def latent(chosen_by: st.SearchStrategy[Indexer]) -> st.SearchStrategy[MlaAttention]:
+    return st.builds(
+        MlaAttention,
+        kind=st.just("mla"),
+        heads=small,
+        q_rank=maybe(dims),
+        kv_rank=dims,
+        nope_dim=dims,
+        rope_dim=dims,
+        v_dim=dims,
+        indexer=st.none() | chosen_by,
+    )
+
+
+# With an indexer of its own, for the closed forms of what an indexer adds.
+mla = latent(own_indexers)
 
 
 @st.composite
@@ -161,7 +170,7 @@ short_conv = st.builds(ShortConv, kind=st.just("short-conv"), taps=small)
 
 ATTENTION_KINDS = {
     "gqa": gqa(),
-    "mla": mla,
+    "mla": latent(indexers),
     "compressed": compressed(),
     "moa": moa(),
     "gated-delta": gated_delta(),
@@ -196,16 +205,17 @@ def routers(draw: st.DrawFn, experts: int) -> Router:
 @st.composite
 def moe(draw: st.DrawFn, zero_experts: st.SearchStrategy[int] | None = None) -> MoeFfn:
     experts, shared = draw(st.integers(1, 16)), draw(maybe(dims))
+    zero = draw(zero_experts if zero_experts is not None else st.sampled_from([0, 0, 3, 8]))
     return MoeFfn(
         kind="moe",
         experts=experts,
-        top_k=draw(st.integers(1, experts)),
+        top_k=draw(st.integers(1, experts + zero)),
         width=draw(dims),
         gated=draw(flags),
         bias=draw(flags),
         output_bias=draw(flags),
         activation=draw(activations),
-        zero_experts=draw(zero_experts if zero_experts is not None else st.sampled_from([0, 0, 3, 8])),
+        zero_experts=zero,
         latent=draw(maybe(dims)),
         shared_width=shared,
         shared_gate=shared is not None and draw(flags),

@@ -1,7 +1,8 @@
 """Every injected bug of mutants.py is caught by the check that it names: the proof that the checks check.
 
-A mutant runs in a world of its own: the calculator (anatomy, estimate, api) is imported anew with one
-source changed, the check's module is imported anew over it, and the check is called.
+A mutant runs in a world of its own: the calculator and the way to a spec, but not the spec's classes, are
+imported anew with one source changed, the check's module is imported anew over them, and the check is
+called.
 """
 
 from __future__ import annotations
@@ -22,13 +23,18 @@ from mutants import MUTANTS
 import moe_plan
 from moe_plan.anatomy.attention import attention_body
 from moe_plan.api import model
+from moe_plan.errors import InputError
+from moe_plan.spec import catalogue, load, locked
 from moe_plan.spec.attention import Attention
 from moe_plan.spec.ffn import DenseFfn
 from moe_plan.spec.model import ModelSpec, Part, Published, Run
 
 TESTS = Path(__file__).parent
 PACKAGE = Path(moe_plan.__file__).parent
+# The packages themselves are replaced too, so that what they hold as attributes is put back with them.
+PACKAGES = ("moe_plan", "moe_plan.spec")
 CALCULATOR = ("moe_plan.anatomy", "moe_plan.estimate", "moe_plan.api")
+READING = ("moe_plan.spec.locked", "moe_plan.spec.catalogue", "moe_plan.spec.load", "moe_plan.spec.rules")
 
 
 class PatchedLoader(SourceFileLoader):
@@ -62,7 +68,7 @@ class PatchedFinder:
 
 
 def is_replaced(name: str) -> bool:
-    return name == "moe_plan" or name.startswith(CALCULATOR) or name.startswith("test_")
+    return name in PACKAGES or name.startswith((*CALCULATOR, *READING, "test_"))
 
 
 @contextmanager
@@ -136,6 +142,8 @@ def test_mutants_leave_no_trace():
     assert all(sys.modules[name] is module for name, module in before.items())
     assert sys.modules["moe_plan"] is moe_plan
     assert sys.modules["moe_plan.anatomy.attention"].attention_body is attention_body
+    for module in (catalogue, load, locked):
+        assert getattr(sys.modules["moe_plan.spec"], module.__name__.rpartition(".")[2]) is module
 
 
 def test_parts_blocks_shadow_the_models():
@@ -155,3 +163,25 @@ def test_parts_blocks_shadow_the_models():
         parts={"tower": Part(role="vision", attention=theirs, layers=(Run(attention="a"),))},
     )
     assert model(spec).parts["tower"]["attention"] == 4 * 10 * 2
+
+
+def test_layers_of_all_parts_are_bounded():
+    """99,999 layers of the decoder and as many of a tower: each alone is believable, both are not."""
+    layers = "[{repeat: 9, pattern: [{repeat: 10000, attention: a}]}, {repeat: 9999, attention: a}]"
+    text = f"""name: tall
+source: this test
+published: {{source: this test}}
+hidden: 10
+vocab: 100
+attention: {{a: {{kind: short-conv, taps: 3}}}}
+layers: {layers}
+"""
+    tower = f"parts: {{tower: {{role: vision, layers: {layers}}}}}\n"
+    assert load.parse_spec(text.encode(), "tall.yaml").name == "tall"
+    refused = None
+    try:
+        load.parse_spec((text + tower).encode(), "tall.yaml")
+    except InputError as error:
+        refused = str(error)
+    assert refused is not None
+    assert "199998 layers in all; at most 100000 are believable" in refused

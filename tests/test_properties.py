@@ -224,7 +224,7 @@ def test_mla_closed_form(block, hidden):
     expected += (
         block.kv_rank * block.heads * (block.nope_dim + block.v_dim) + block.heads * block.v_dim * hidden
     )
-    if block.indexer is not None:
+    if block.indexer is not None and not block.indexer.shared:
         keys, heads = block.indexer.head_dim, block.indexer.heads
         expected += (block.q_rank or hidden) * heads * keys + hidden * keys + 2 * keys + hidden * heads
     assert sum(w.copies * w.elements for w in attention_body(block, hidden).weights) == expected

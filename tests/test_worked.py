@@ -137,6 +137,7 @@ def test_part_of_its_own_width():
     assert with_tower.parts == {"eyes": {"attention": 3 * 384, "norm": 3 * 6 + 6, "other": 288}}
     assert with_tower.components == model(spec()).components
     assert with_tower.decode_flops(9) == model(spec()).decode_flops(9)
+    assert with_tower.prefill_flops_per_token(9) == model(spec()).prefill_flops_per_token(9)
     assert with_tower.checkpoint_bytes("bf16") - with_tower.weight_bytes("bf16") == 2 * (3 * 384 + 24 + 288)
 
 
@@ -178,6 +179,10 @@ def test_extra_tensors():
     )
     plain, counted = model(spec()), model(spec(tensors=extra))
     assert counted.components["other"] == 10 + 100 + 500
+    # A table is active as a whole, and multiplied by nothing.
+    assert counted.active_params - plain.active_params == 10 + 100 + 500
+    assert counted.active_compute_params - plain.active_compute_params == 10 + 100
+    assert counted.active_body_params - plain.active_body_params == 10 + 100
     assert flops.weight_flops(counted.inventory) - flops.weight_flops(plain.inventory) == 2 * 100
     assert counted.weight_bytes("bf16") - plain.weight_bytes("bf16") == 2 * 610 + 16
 

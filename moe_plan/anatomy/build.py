@@ -61,14 +61,13 @@ def _stack(spec: ModelSpec, name: str, role: Role, part: ModelSpec | Part) -> It
 
 def _gathered(runs: tuple[Run, ...]) -> Iterator[tuple[Run, tuple[int, ...]]]:
     """Each different layer of a stack, with the indices at which it stands."""
-    contents: dict[int, tuple[object, ...]] = {}
     places: dict[tuple[object, ...], tuple[Run, list[int]]] = {}
+    # A run's contents are looked at once, however often it is repeated.
+    found: dict[int, list[int]] = {}
     for index, run in enumerate(_layers(runs)):
-        # A run's contents are looked at once, however often it is repeated.
-        if id(run) not in contents:
-            contents[id(run)] = _contents(run)
-            places.setdefault(contents[id(run)], (run, []))
-        places[contents[id(run)]][1].append(index)
+        if id(run) not in found:
+            found[id(run)] = places.setdefault(_contents(run), (run, []))[1]
+        found[id(run)].append(index)
     return ((run, tuple(layers)) for run, layers in places.values())
 
 

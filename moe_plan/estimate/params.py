@@ -27,6 +27,7 @@ COMPONENTS = (
     "other",
     "lm_head",
 )
+_ENDS = ("embedding", "lm_head")
 
 
 def is_parameter(weight: Weight) -> bool:
@@ -55,8 +56,9 @@ def active_compute_params(inventory: Inventory) -> int:
 
 
 def active_body_params(inventory: Inventory) -> int:
-    """`active_params` less the embedding table and the output head: the convention of GLM and MiniMax."""
-    return active_params(inventory) - _component(inventory, "embedding") - _component(inventory, "lm_head")
+    """`active_params` less every table that is looked up and the output head: as GLM and MiniMax count."""
+    body = ((w, n) for w, n in inventory.text_weights() if w.use != "lookup" and w.component not in _ENDS)
+    return sum(n * _active(w) for w, n in body if is_parameter(w))
 
 
 def mean_active_params(inventory: Inventory) -> int:
@@ -107,10 +109,6 @@ def _by_component(blocks: Iterable[Block]) -> dict[str, int]:
             if is_parameter(weight):
                 sums[weight.component] += block.count * weight.copies * weight.elements
     return {name: count for name, count in sums.items() if count}
-
-
-def _component(inventory: Inventory, name: str) -> int:
-    return components(inventory).get(name, 0)
 
 
 def _looked_up(inventory: Inventory) -> int:

@@ -56,7 +56,8 @@ def locked_spec(folder: Path, name: str, yaml_bytes: bytes) -> ModelSpec | None:
     for line in lines:
         if line.startswith(start):
             checksum, _, payload = line[len(start) :].partition(b" ")
-            if checksum == _checksum(payload):
+            # Nothing at all has the checksum 0.
+            if payload and checksum == _checksum(payload):
                 return cast("ModelSpec", thaw(json.loads(payload)))
     return None
 
