@@ -11,8 +11,8 @@ LAYERS_AND_PARTS = (
     Mutant(
         "one layer times L, the first dense layers ignored",
         BUILD,
-        "contents[id(run)] = _contents(run)",
-        'contents[id(run)] = ("all",)',
+        "places.setdefault(_contents(run), (run, []))[1]",
+        'places.setdefault(("all",), (run, []))[1]',
         "test_published.test_deepseek_v3",
     ),
     Mutant(
