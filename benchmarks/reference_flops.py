@@ -10,8 +10,10 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from moe_plan.anatomy.build import block_names, unfolded
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from moe_plan.anatomy.inventory import Block, Weight
     from moe_plan.api import Model
@@ -34,18 +36,9 @@ def _attention(model: Model, block: Block) -> Iterator[Any]:
     """The attention specs of the layers that `block` gathers."""
     if not block.layers or block.role != "decoder":
         return
-    value = list(_flat(model.fields.layers))[block.layers[0]].attention
-    for name in () if value is None else (value,) if isinstance(value, str) else value:
+    run = list(unfolded(model.fields.layers))[block.layers[0]]
+    for name in block_names(run.attention):
         yield model.fields.attention[name]
-
-
-def _flat(runs: Iterable[Any]) -> Iterator[Any]:
-    for run in runs:
-        for _ in range(run.repeat):
-            if run.pattern:
-                yield from _flat(run.pattern)
-            else:
-                yield run
 
 
 def _conv(weight: Weight, length: int) -> Iterator[Term]:

@@ -32,15 +32,15 @@ LAYERS_AND_PARTS = (
     Mutant(
         "second half of a pattern left out",
         BUILD,
-        "yield from _layers(run.pattern)",
-        "yield from _layers(run.pattern[:1])",
+        "yield from unfolded(run.pattern)",
+        "yield from unfolded(run.pattern[:1])",
         "test_worked.test_pattern",
     ),
     Mutant(
         "layers that differ in a tensor only are merged",
         BUILD,
-        "tuple(_tensor(tensor) for tensor in run.tensors)\n\n\n",
-        "tuple(tensor.name for tensor in run.tensors)\n\n\n",
+        "tuple(_tensor(tensor) for tensor in run.tensors),\n    )",
+        "tuple(tensor.name for tensor in run.tensors),\n    )",
         "test_worked.test_layers_that_differ_in_a_tensor_only",
     ),
     Mutant(
@@ -88,7 +88,7 @@ LAYERS_AND_PARTS = (
     Mutant(
         "one norm a layer",
         BUILD,
-        "len(_names(run.attention)) + len(_names(run.ffn))",
+        "len(block_names(run.attention)) + len(block_names(run.ffn))",
         "1",
         "test_worked.test_whole_model",
     ),

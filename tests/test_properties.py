@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from fractions import Fraction
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ from moe_plan.anatomy.ffn import ffn_body
 from moe_plan.api import model
 from moe_plan.estimate import params
 from moe_plan.spec.ffn import MoeFfn
-from moe_plan.spec.fields import Frozen
+from moe_plan.spec.fields import Component, Frozen
 from moe_plan.spec.locked import thaw
 from moe_plan.spec.model import ModelSpec, Run
 
@@ -262,6 +263,10 @@ def test_huge_sizes_stay_exact():
 
 # Text and figures that no number follows from.
 NOT_DRAWN = {"name", "source", "license", "note", "published", "context", "kind", "copy_of", "exact_source"}
+
+
+def test_every_component_of_the_schema_has_its_place_in_tables():
+    assert sorted(params.COMPONENTS) == sorted(get_args(Component))
 
 
 def test_every_option_is_drawn():

@@ -47,16 +47,17 @@ def _stack(spec: ModelSpec, name: str, role: Role, part: ModelSpec | Part) -> It
         body = _layer(spec, part, run)
         extra = tuple(_tensor(tensor) for tensor in run.tensors)
         body = body._replace(weights=(*_norms(run, norm, hidden), *body.weights, *extra))
-        if role not in GENERATING:
-            body = body.in_prefill()
-        yield Block(name, role, layers, *body)
+        yield _block(name, role, layers, body)
     outside = tuple(_tensor(tensor) for tensor in part.tensors)
     if part.final_norm and part.layers:
         outside = (*_norm_weights("norm.final", norm, hidden, 1), *outside)
     if part.hyper_connections is not None and part.layers:
         outside = (*outside, *_hyper_head(part.hyper_connections, hidden))
-    body = Body(outside)
-    yield Block(name, role, (), (body if role in GENERATING else body.in_prefill()).weights)
+    yield _block(name, role, (), Body(outside))
+
+
+def _block(name: str, role: Role, layers: tuple[int, ...], body: Body) -> Block:
+    return Block(name, role, layers, *(body if role in GENERATING else body.in_prefill()))
 
 
 def _gathered(runs: tuple[Run, ...]) -> Iterator[tuple[Run, tuple[int, ...]]]:
@@ -64,28 +65,35 @@ def _gathered(runs: tuple[Run, ...]) -> Iterator[tuple[Run, tuple[int, ...]]]:
     places: dict[tuple[object, ...], tuple[Run, list[int]]] = {}
     # A run's contents are looked at once, however often it is repeated.
     found: dict[int, list[int]] = {}
-    for index, run in enumerate(_layers(runs)):
+    for index, run in enumerate(unfolded(runs)):
         if id(run) not in found:
             found[id(run)] = places.setdefault(_contents(run), (run, []))[1]
         found[id(run)].append(index)
     return ((run, tuple(layers)) for run, layers in places.values())
 
 
-def _layers(runs: tuple[Run, ...]) -> Iterator[Run]:
+def unfolded(runs: tuple[Run, ...]) -> Iterator[Run]:
+    """The run of every layer, first layer first, repeats and patterns unfolded."""
     for run in runs:
         for _ in range(run.repeat):
             if run.pattern:
-                yield from _layers(run.pattern)
+                yield from unfolded(run.pattern)
             else:
                 yield run
 
 
 def _contents(run: Run) -> tuple[object, ...]:
     """What makes two layers identical: everything but how often their runs repeat."""
-    return _names(run.attention), _names(run.ffn), run.norms, tuple(_tensor(tensor) for tensor in run.tensors)
+    return (
+        block_names(run.attention),
+        block_names(run.ffn),
+        run.norms,
+        tuple(_tensor(tensor) for tensor in run.tensors),
+    )
 
 
-def _names(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
+def block_names(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """The blocks that a run names, in order."""
     if value is None:
         return ()
     return (value,) if isinstance(value, str) else value
@@ -95,9 +103,11 @@ def _layer(spec: ModelSpec, part: ModelSpec | Part, run: Run) -> Body:
     hidden, source = part.hidden or spec.hidden, _source_width(spec)
     attention = [
         attention_body(part.attention.get(name) or spec.attention[name], hidden, source)
-        for name in _names(run.attention)
+        for name in block_names(run.attention)
     ]
-    ffn = [ffn_body(part.ffn.get(name) or spec.ffn[name], hidden, spec.vocab) for name in _names(run.ffn)]
+    ffn = [
+        ffn_body(part.ffn.get(name) or spec.ffn[name], hidden, spec.vocab) for name in block_names(run.ffn)
+    ]
     bodies = [*_numbered(attention), *_numbered(ffn)]
     if part.hyper_connections is not None:
         bodies += [_hyper(part.hyper_connections, hidden, index) for index in range(len(bodies))]
@@ -128,7 +138,9 @@ def _numbered(bodies: list[Body]) -> list[Body]:
 
 
 def _norms(run: Run, norm: Norm, hidden: int) -> tuple[Weight, ...]:
-    count = run.norms if run.norms is not None else len(_names(run.attention)) + len(_names(run.ffn))
+    count = (
+        run.norms if run.norms is not None else len(block_names(run.attention)) + len(block_names(run.ffn))
+    )
     return _norm_weights("norm", norm, hidden, count)
 
 

@@ -1,4 +1,7 @@
-"""The exit codes, once: for the code that returns them and for the help that lists them."""
+"""The exit codes: for the code that returns them and for the help that lists them.
+
+Those of the exceptions stand in `errors` too, which `--help` does not load; a test holds them equal.
+"""
 
 from __future__ import annotations
 

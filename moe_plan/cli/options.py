@@ -17,7 +17,6 @@ from moe_plan.cli.completion import (
 )
 
 LARGEST = 10**12
-_SUFFIXES = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _LONGEST_COUNT = 20
 
 Action = Callable[[], int]
@@ -35,15 +34,17 @@ def whole_number(text: str) -> int:
 
 def parameter_count(text: str) -> int:
     """`100B`, `1.5T`, `400M`: the vendors' notation. Raises BadParameter for everything else."""
+    from moe_plan.units import COUNT_SUFFIXES, printed_count  # noqa: PLC0415  only filters need it
+
     text = str(text)
-    digits, factor = (text[:-1], _SUFFIXES[text[-1:]]) if text[-1:] in _SUFFIXES else (text, 1)
+    digits = text[:-1] if text[-1:] in COUNT_SUFFIXES else text
     whole, point, tenths = digits.partition(".")
     figures = whole + tenths
     is_number = figures.isascii() and figures.isdigit() and whole and bool(point) == bool(tenths)
     if not is_number or len(text) > _LONGEST_COUNT:
         message = f"{text[:40]!a} is not a number of parameters such as 7B, 46.7B or 1.5T."
         raise typer.BadParameter(message)
-    return int(int(figures) * factor // 10 ** len(tenths))
+    return int(printed_count(text))
 
 
 Models = Annotated[

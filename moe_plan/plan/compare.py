@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from moe_plan.estimate import cache, params, weights
+from moe_plan.estimate import cache, flops, params, weights
 from moe_plan.plan.assumptions import assumptions
 from moe_plan.plan.structure import Structure, has_zero_experts, structure
 
@@ -142,14 +142,21 @@ def _memory(model: Model, question: Question) -> Memory:
 
 
 def _work(model: Model, question: Question, memory: Memory) -> Work:
+    prefill = flops.prefill_flops(model.inventory, question.context)
     return Work(
         decode_flops=model.decode_flops(question.context),
-        prefill_flops=round(model.prefill_flops_per_token(question.context)),
-        training_flops=round(model.training_flops_per_token(question.context)),
+        prefill_flops=_mean(prefill, question.context),
+        training_flops=_mean(flops.TRAINING_FACTOR * prefill, question.context),
         distinct_experts=model.distinct_experts(question.batch),
         decode_bytes=model.decode_weight_bytes(question.batch, question.weights),
         decode_kv_bytes=memory.kv_bytes * question.batch,
     )
+
+
+def _mean(total: int, tokens: int) -> int:
+    """As `round` of the exact fraction, halves to even; importing fractions would cost start-up."""
+    quotient, rest = divmod(total, tokens)
+    return quotient + (2 * rest + quotient % 2 > tokens)
 
 
 def _formats(model: Model, storage: weights.Storage) -> tuple[str, ...]:

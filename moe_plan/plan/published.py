@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from moe_plan.errors import Problem
+from moe_plan.units import printed_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from moe_plan.api import Model
 
-_SCALES = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 # Vendors round and cut digits, and choose what an active figure counts.
 TOTAL_TOLERANCE = 0.02
 ACTIVE_TOLERANCE = 0.1
@@ -33,7 +33,7 @@ def disagreements(model: Model, where: str) -> Iterator[Problem]:
 
 
 def _near(printed: str, count: int, tolerance: float) -> bool:
-    figure = float(printed[:-1]) * _SCALES[printed[-1]]
+    figure = float(printed_count(printed))
     return abs(count - figure) <= tolerance * figure
 
 

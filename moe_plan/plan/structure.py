@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from moe_plan.anatomy.build import block_names
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -85,10 +87,7 @@ def has_zero_experts(inventory: Inventory) -> bool:
 def _attention_names(runs: Iterable[Run]) -> Iterator[str]:
     for run in runs:
         yield from _attention_names(run.pattern)
-        if isinstance(run.attention, str):
-            yield run.attention
-        else:
-            yield from run.attention or ()
+        yield from block_names(run.attention)
 
 
 def _label(block: AnyAttention) -> str:

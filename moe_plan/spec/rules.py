@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import TYPE_CHECKING, get_args
 
 from moe_plan.errors import ERRORS_SHOWN, InputError, Problem
@@ -14,15 +13,16 @@ from moe_plan.spec.rules_layers import stack_findings, too_many_layers
 from moe_plan.spec.rules_size import size_findings
 from moe_plan.spec.stacks import SLOTS, Slot, Stack, runs, stacks, uses
 from moe_plan.text import did_you_mean
+from moe_plan.units import printed_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from decimal import Decimal
 
     from moe_plan.spec.model import Checkpoint, ModelSpec, Published
     from moe_plan.spec.yaml_reader import Document, Path
 
 RESERVED_CHECKPOINTS = frozenset({"native", *get_args(WeightFormat)})
-_SCALES = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _FAR_APART = 10
 
 
@@ -126,5 +126,4 @@ def _published(published: Published) -> Iterator[Finding]:
 
 
 def _count(printed: str | None) -> Decimal | None:
-    """Parameters that `46.7B` stands for."""
-    return Decimal(printed[:-1]) * _SCALES[printed[-1]] if printed else None
+    return printed_count(printed) if printed else None
