@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from moe_plan.spec.fields import Count, Frozen, Projection
+from moe_plan.spec.fields import Count, Frozen, Positive, Projection
+from moe_plan.spec.rope import Rope
 
 
 class Attention(Frozen):
@@ -24,8 +25,21 @@ class Attention(Frozen):
     """Width of a low-rank query (Step3): hidden -> q_rank -> norm -> heads."""
     bias: tuple[Projection, ...] = ()
     """Projections that add a bias."""
-    qk_norm: Literal["head", "whole"] | None = None
-    """A norm on queries and keys: one `head_dim` vector shared by the heads, or one over all heads."""
+    qk_norm: Literal["head", "whole", "unit"] | None = None
+    """A norm on queries and keys: one `head_dim` vector shared by the heads, one over all heads, or
+    without weights (Llama 4)."""
+    qk_norm_after_rope: bool = False
+    """Queries and keys are normed after their rotation, not before (Hunyuan, Llama 4)."""
+    value_norm: bool = False
+    """A norm without weights on the values (Gemma 4)."""
+    rope: Rope | None = Rope()
+    """Rotary positions; null where the layer has none (Jamba, every fourth layer of Llama 4)."""
+    scale: Positive | None = None
+    """Factor on the scores before softmax; by default head_dim ** -0.5."""
+    softcap: Positive | None = None
+    """Scores are squeezed into plus or minus this by a tanh (Grok-1)."""
+    clip: Positive | None = None
+    """Queries, keys and values are clipped to plus or minus this (DBRX)."""
     gate: bool = False
     """An output gate computed from the layer's input, as wide as the heads' output (Qwen3-Next)."""
     sinks: bool = False
@@ -40,6 +54,8 @@ class Attention(Frozen):
     """Reuses the keys and values of an earlier layer: no projection and no cache of its own."""
     position_buckets: Count | None = None
     """A learned bias per relative-position bucket and head (T5)."""
+    position_distance: Count = 128
+    """Distance from which on all relative positions share the last bucket."""
     causal: bool = True
     """False in encoders and vision towers: a token sees the whole sequence."""
     cross: bool = False
@@ -69,6 +85,12 @@ class MlaAttention(Frozen):
     rope_dim: Count
     v_dim: Count
     indexer: Indexer | None = None
+    rope: Rope | None = Rope(interleaved=True)
+    """Rotary positions of the rope channels; null where they are not rotated (Kimi Linear)."""
+    scale: Positive | None = None
+    """Factor on the scores before softmax; by default (nope_dim + rope_dim) ** -0.5."""
+    rank_scaling: bool = False
+    """Latents are multiplied by sqrt(hidden / rank) (LongCat)."""
 
 
 class CompressedAttention(Frozen):
@@ -83,6 +105,8 @@ class CompressedAttention(Frozen):
     o_rank: Count
     """The output projection is low-rank in `o_groups` groups of `o_rank`."""
     sinks: bool = False
+    rope: Rope | None = Rope(interleaved=True)
+    """Rotary positions of the last `rope.dim` channels; those of compressed entries are the entry's."""
     window: Count
     ratio: Count | None = None
     """One compressed entry for this many tokens; null where the layer has only its window."""
@@ -101,6 +125,7 @@ class AttentionExperts(Frozen):
     """Heads of one expert, equal to the shared key-value heads."""
     head_dim: Count
     output_bias: bool = False
+    rope: Rope | None = Rope()
 
 
 class GatedDelta(Frozen):

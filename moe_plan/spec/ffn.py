@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from moe_plan.spec import limits
-from moe_plan.spec.fields import Activation, Count, Frozen
+from moe_plan.spec.fields import Activation, Count, Frozen, Positive
 
 
 class DenseFfn(Frozen):
@@ -19,12 +19,20 @@ class DenseFfn(Frozen):
     """Three matrices (gate, up, down) or two (up, down)."""
     bias: bool = False
     activation: Activation = "silu"
+    limit: Positive | None = None
+    """The gate is clipped from above, the other branch from both sides, before the activation."""
 
 
 class Router(Frozen):
     """How a token chooses its experts."""
 
-    score: Literal["softmax", "sigmoid", "sqrt-softplus"] = "softmax"
+    score: Literal["softmax", "sigmoid", "sqrt-softplus", "sparsemixer"] = "softmax"
+    """What makes a weight of a logit. `sparsemixer` (Phi-3.5-MoE, arXiv 2409.12136) takes a softmax for
+    each choice, over the logits that come near the best of those left."""
+    normalize: bool = True
+    """The weights of the chosen experts are divided by their sum."""
+    scale: Positive = 1.0
+    """Factor on the weights (routed_scaling_factor)."""
     bias: bool = False
     """A bias on the router's logits."""
     correction_bias: Literal["buffer", "parameter"] | None = None
@@ -33,6 +41,10 @@ class Router(Frozen):
     groups: Count | None = None
     """Experts are chosen within the best `top_groups` of this many groups."""
     top_groups: Count | None = None
+    group_score: Literal["max", "top2"] = "top2"
+    """A group is judged by its best expert (DeepSeek-V2), or by the sum of its best two (DeepSeek-V3)."""
+    weigh_input: bool = False
+    """The weight multiplies what goes into the expert, not what comes out (Llama 4)."""
     input_scale: bool = False
     """A learned scale on the router's input (Gemma 4)."""
     expert_scale: bool = False
@@ -57,6 +69,8 @@ class MoeFfn(Frozen):
     output_bias: bool = False
     """One bias on the summed output of the experts (JetMoE)."""
     activation: Activation = "silu"
+    limit: Positive | None = None
+    """The gate is clipped from above, the other branch from both sides, before the activation."""
     zero_experts: Annotated[int, Field(ge=0, le=limits.COUNT)] = 0
     """Identity experts that a token may choose: no weights, no FLOPs (LongCat)."""
     latent: Count | None = None

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 LOCK_NAME = "catalogue.lock"
 _FOLDER = Path(__file__).parent
-SCHEMA_FILES = tuple(_FOLDER / f"{name}.py" for name in ("model", "attention", "ffn", "fields", "limits"))
+_SCHEMA = ("model", "attention", "ffn", "rope", "fields", "limits")
+SCHEMA_FILES = tuple(_FOLDER / f"{name}.py" for name in _SCHEMA)
 # Fields that map a person's names to specs; every other mapping is itself a spec.
 _MAPPINGS = frozenset({"attention", "ffn", "parts", "checkpoints"})
 

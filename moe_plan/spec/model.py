@@ -20,6 +20,7 @@ from moe_plan.spec.fields import (
     Frozen,
     Layers,
     Name,
+    Positive,
     PublishedCount,
     Source,
     Text,
@@ -46,6 +47,11 @@ class Tensor(Frozen):
 BlockNames = Name | Annotated[tuple[Name, ...], Field(max_length=8)]
 
 
+Flow = Literal[
+    "sequential", "sandwich", "normed-residual", "dense-residual", "shortcut", "parallel-sandwich"
+]
+
+
 class Run(Frozen):
     """`repeat` identical layers, or with `pattern` a sequence of runs repeated as a whole."""
 
@@ -56,6 +62,10 @@ class Run(Frozen):
     """Name of the FFN block; a list is parallel branches or several blocks of one layer."""
     norms: Annotated[int, Field(ge=0, le=16)] | None = None
     """Norms of hidden width in a layer; by default one for each attention and FFN block."""
+    flow: Flow = "sequential"
+    """How the blocks are joined to the residual stream; CONTRIBUTING.md draws each."""
+    residual_alpha: Positive = 1.0
+    """Factor on what a `normed-residual` layer adds its blocks to (MiniMax-Text-01)."""
     tensors: tuple[Tensor, ...] = ()
     """Further tensors of each of these layers."""
     pattern: tuple[Run, ...] = ()
@@ -67,6 +77,9 @@ class Norm(Frozen):
 
     kind: Literal["rms", "layer"] = "rms"
     bias: bool = False
+    eps: Positive = 1e-6
+    zero_centered: bool = False
+    """Weights are stored less one (Qwen3-Next)."""
 
 
 class Part(Frozen):
@@ -149,6 +162,14 @@ class ModelSpec(Frozen):
     tensors: tuple[Tensor, ...] = ()
     hyper_connections: Count | None = None
     """Residual streams of manifold-constrained hyper-connections (DeepSeek-V4)."""
+    embedding_scale: Positive | Literal["sqrt-hidden"] = 1.0
+    """Factor on the embeddings (Granite, Grok, Gemma)."""
+    residual_scale: Positive = 1.0
+    """Factor on what each block adds to the residual stream (Granite)."""
+    logit_scale: Positive | Literal["rsqrt-hidden"] = 1.0
+    """Factor on the logits (Granite, Grok; T5 where its head is tied)."""
+    logit_softcap: Positive | None = None
+    """Logits are squeezed into plus or minus this by a tanh (Gemma)."""
     parts: dict[Name, Part] = {}
     native: Checkpoint = Checkpoint()
     checkpoints: dict[Name, Checkpoint] = {}

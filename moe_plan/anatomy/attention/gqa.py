@@ -42,7 +42,7 @@ def _query(spec: Attention, hidden: int) -> tuple[Weight, ...]:
         rows.append(Weight("attention.q_b", ATTENTION, (width, spec.q_rank), max_tp=spec.heads))
     if "q" in spec.bias:
         rows.append(Weight("attention.q_bias", ATTENTION, (width,), use="vector", max_tp=spec.heads))
-    if spec.qk_norm is not None:
+    if spec.qk_norm in ("head", "whole"):
         rows.append(_norm("attention.q_norm", spec.head_dim, spec.heads, whole=spec.qk_norm == "whole"))
     if spec.position_buckets is not None:
         shape = (spec.position_buckets, spec.heads)
@@ -62,7 +62,7 @@ def _key_value(spec: Attention, hidden: int, value_dim: int) -> tuple[Weight, ..
         rows.append(Weight("attention.k_bias", ATTENTION, (key_width,), use="vector", max_tp=tp))
     if "v" in spec.bias and not spec.keys_as_values:
         rows.append(Weight("attention.v_bias", ATTENTION, (value_width,), use="vector", max_tp=tp))
-    if spec.qk_norm is not None:
+    if spec.qk_norm in ("head", "whole"):
         rows.append(_norm("attention.k_norm", spec.head_dim, tp, whole=spec.qk_norm == "whole"))
     return tuple(rows)
 
