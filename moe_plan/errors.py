@@ -78,6 +78,12 @@ class UnavailableError(MoePlanError):
     exit_code: ClassVar[int] = 4
 
 
+class ReplicaError(MoePlanError):
+    """The replica failed: it is larger than free memory allows, took too long, or one of its ranks died."""
+
+    exit_code: ClassVar[int] = 5
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One fault in an input, or one warning about it."""

@@ -11,7 +11,7 @@ import yaml
 from conftest import README_MODELS, ROOT, run_cli, run_shell
 
 from moe_plan.cli import exit_codes
-from moe_plan.errors import CODES, InputError, MoePlanError, UnavailableError, UsageError
+from moe_plan.errors import CODES, InputError, MoePlanError, ReplicaError, UnavailableError, UsageError
 from moe_plan.estimate.formats import FORMATS
 from moe_plan.spec.load import parse_spec
 
@@ -85,9 +85,9 @@ def test_files_that_documents_link_to_exist():
 
 def test_exit_codes_in_help_and_errors_agree():
     text = run_cli("help", "exit-codes").out
-    for code in ("0", "1", "2", "3", "4", "130", "141", "143"):
+    for code in ("0", "1", "2", "3", "4", "5", "10", "130", "141", "143"):
         assert re.search(rf"^\s*{code}\b", text, re.MULTILINE), code
-    classes = (MoePlanError, UsageError, InputError, UnavailableError)
-    named = (exit_codes.BUG, exit_codes.USAGE, exit_codes.INPUT, exit_codes.UNAVAILABLE)
+    classes = (MoePlanError, UsageError, InputError, UnavailableError, ReplicaError)
+    named = (exit_codes.BUG, exit_codes.USAGE, exit_codes.INPUT, exit_codes.UNAVAILABLE, exit_codes.REPLICA)
     assert tuple(error.exit_code for error in classes) == named
     assert all(re.fullmatch(r"MP[123]\d\d", code) for code in CODES)

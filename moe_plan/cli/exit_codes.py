@@ -10,6 +10,8 @@ BUG = 1
 USAGE = 2
 INPUT = 3
 UNAVAILABLE = 4
+REPLICA = 5
+NO = 10
 INTERRUPTED = 130
 CLOSED_PIPE = 141
 TERMINATED = 143
@@ -19,7 +21,9 @@ TABLE = (
     (BUG, "a bug in moe-plan; --debug shows the traceback"),
     (USAGE, "usage: unknown option or command"),
     (INPUT, "input: a spec or name is invalid, unknown or unsupported"),
-    (UNAVAILABLE, "not available: output that cannot be written"),
+    (UNAVAILABLE, "not available: missing extra, unwritable output"),
+    (REPLICA, "the replica failed: memory guard, timeout, a rank died"),
+    (NO, "the answer is no: a verification failed"),
     (INTERRUPTED, "interrupted by Ctrl-C"),
     (CLOSED_PIPE, "the reader closed the pipe"),
     (TERMINATED, "terminated by SIGTERM"),

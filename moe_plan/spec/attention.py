@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from moe_plan.spec.fields import Count, Frozen, Positive, Projection
-from moe_plan.spec.rope import Rope
+from moe_plan.spec.rope import Rope, Temperature
 
 
 class Attention(Frozen):
@@ -36,6 +36,8 @@ class Attention(Frozen):
     """Rotary positions; null where the layer has none (Jamba, every fourth layer of Llama 4)."""
     scale: Positive | None = None
     """Factor on the scores before softmax; by default head_dim ** -0.5."""
+    temperature: Temperature | None = None
+    """Queries grow with their position (Llama 4, in the layers without rotary positions)."""
     softcap: Positive | None = None
     """Scores are squeezed into plus or minus this by a tanh (Grok-1)."""
     clip: Positive | None = None
@@ -56,6 +58,8 @@ class Attention(Frozen):
     """A learned bias per relative-position bucket and head (T5)."""
     position_distance: Count = 128
     """Distance from which on all relative positions share the last bucket."""
+    shared_positions: bool = False
+    """Adds the biases of an earlier layer's table of relative positions (T5)."""
     causal: bool = True
     """False in encoders and vision towers: a token sees the whole sequence."""
     cross: bool = False
@@ -70,6 +74,9 @@ class Indexer(Frozen):
     top_k: Count
     shared: bool = False
     """Reuses the choice of an earlier layer's indexer: no weights, keys or scores of its own (GLM-5.2)."""
+    interleaved: bool = False
+    """Beside MLA, the indexer's own heads turn their first rope_dim channels by the attention's angles; the
+    pairs are neighbours (GLM-5) or stand half of these channels apart (DeepSeek-V3.2)."""
 
 
 class MlaAttention(Frozen):
@@ -89,8 +96,12 @@ class MlaAttention(Frozen):
     """Rotary positions of the rope channels; null where they are not rotated (Kimi Linear)."""
     scale: Positive | None = None
     """Factor on the scores before softmax; by default (nope_dim + rope_dim) ** -0.5."""
+    temperature: Temperature | None = None
+    """Queries grow with their position (Mistral Small 4)."""
     rank_scaling: bool = False
     """Latents are multiplied by sqrt(hidden / rank) (LongCat)."""
+    eps: Positive = 1e-6
+    """Of the norms of the latents, which have their own in every release."""
 
 
 class CompressedAttention(Frozen):
@@ -155,6 +166,8 @@ class LightningAttention(Frozen):
     kind: Literal["lightning"]
     heads: Count
     head_dim: Count
+    eps: Positive = 1e-6
+    """Of the norm on its output, which has its own."""
 
 
 class Mamba1(Frozen):

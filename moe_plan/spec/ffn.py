@@ -28,7 +28,7 @@ class Router(Frozen):
 
     score: Literal["softmax", "sigmoid", "sqrt-softplus", "sparsemixer"] = "softmax"
     """What makes a weight of a logit. `sparsemixer` (Phi-3.5-MoE, arXiv 2409.12136) takes a softmax for
-    each choice, over the logits that come near the best of those left."""
+    each choice, over the logits left that come within 2 % of the best of them."""
     normalize: bool = True
     """The weights of the chosen experts are divided by their sum."""
     scale: Positive = 1.0
@@ -70,7 +70,8 @@ class MoeFfn(Frozen):
     """One bias on the summed output of the experts (JetMoE)."""
     activation: Activation = "silu"
     limit: Positive | None = None
-    """The gate is clipped from above, the other branch from both sides, before the activation."""
+    """The gate is clipped from above, the other branch from both sides, before the activation; in the shared
+    expert too."""
     zero_experts: Annotated[int, Field(ge=0, le=limits.COUNT)] = 0
     """Identity experts that a token may choose: no weights, no FLOPs (LongCat)."""
     latent: Count | None = None

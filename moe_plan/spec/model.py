@@ -79,7 +79,7 @@ class Norm(Frozen):
     bias: bool = False
     eps: Positive = 1e-6
     zero_centered: bool = False
-    """Weights are stored less one (Qwen3-Next)."""
+    """Weights are stored less one, those of the norms on queries and keys too (Qwen3-Next)."""
 
 
 class Part(Frozen):

@@ -18,9 +18,12 @@ class Yarn(Frozen):
     beta_fast: Positive = 32.0
     beta_slow: Positive = 1.0
     mscale: Positive | None = None
-    """DeepSeek's temperature of the rotated channels; absent: 0.1 ln(factor) + 1."""
+    """DeepSeek's temperature of the rotated channels."""
     mscale_all_dim: Positive | None = None
     """DeepSeek's temperature of all channels: multiplies the softmax scale by its square."""
+    attention_factor: Positive | None = None
+    """Factor on cosines and sines, where it is given outright (DeepSeek-V4: 1); else 0.1 ln(factor) + 1, or
+    with the two above, 0.1 mscale ln(factor) + 1 over 0.1 mscale_all_dim ln(factor) + 1."""
     truncate: bool = True
     """Whether the corrected range ends at whole channels (gpt-oss: it does not)."""
 
@@ -43,9 +46,19 @@ class Rope(Frozen):
 
     theta: Positive = 10_000.0
     dim: Count | None = None
-    """Channels of a head that are rotated, from its first on; by default all of them."""
+    """Channels of a head that are rotated, its first (DeepSeek-V4: its last); by default all of them."""
     interleaved: bool = False
     """Neighbouring channels make a pair, instead of a channel of each half."""
     proportional: bool = False
     """Frequencies are those of the whole head; `dim` says how many of them turn at all (Gemma 4)."""
     scaling: RopeScaling | None = None
+
+
+class Temperature(Frozen):
+    """Queries that grow with their position: times 1 + beta ln(1 + floor((position + first) / span))."""
+
+    beta: Positive
+    span: Count
+    """Tokens after which the factor first grows."""
+    first: Annotated[int, Field(ge=0, le=1)] = 0
+    """What the first token counts as: 0 (Mistral Small 4) or 1 (Llama 4)."""

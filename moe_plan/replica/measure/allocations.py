@@ -1,0 +1,66 @@
+"""Peak bytes that a forward holds beside weights and cache, followed storage by storage.
+
+Every storage that an operation returns is counted from then until it is freed. Exact as long as no operation
+allocates inside itself: none of the replica's does (fused attention would, and is not used).
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class AllocationTracker(TorchDispatchMode):
+    """Live and peak bytes of storages that were made while it is active."""
+
+    def __init__(self, known: Iterable[Tensor] = ()) -> None:
+        """`known`: tensors that existed before and do not count (weights, cache, inputs)."""
+        super().__init__()
+        self.live_bytes = 0
+        self.peak_bytes = 0
+        self.peak_operation = ""
+        """The operation whose result made the peak."""
+        self._known = {_identity(tensor) for tensor in known}
+        self._seen: dict[int, weakref.ref[Any]] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run `func` and follow what it returns."""
+        given = kwargs or {}
+        for leaf in tree_leaves((args, given)):
+            # What an operation is given and nobody made here was there before.
+            if isinstance(leaf, Tensor) and _identity(leaf) not in self._seen:
+                self._known.add(_identity(leaf))
+        out = func(*args, **given)
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, Tensor):
+                self._follow(leaf, str(func))
+        return out
+
+    def _follow(self, tensor: Tensor, operation: str) -> None:
+        identity = _identity(tensor)
+        if identity in self._known or identity in self._seen:
+            return
+        storage = tensor.untyped_storage()
+        size = storage.nbytes()
+
+        def freed(_: object) -> None:
+            self.live_bytes -= size
+            self._seen.pop(identity, None)
+
+        self._seen[identity] = weakref.ref(storage, freed)
+        self.live_bytes += size
+        if self.live_bytes > self.peak_bytes:
+            self.peak_bytes, self.peak_operation = self.live_bytes, operation
+
+
+def _identity(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata  # noqa: SLF001  the identity of a storage

@@ -1,0 +1,1 @@
+"""Linear attention, state spaces and short convolutions of the replica, token by token."""

@@ -1,0 +1,1 @@
+"""The replica against the inventory, line by line. Needs torch."""

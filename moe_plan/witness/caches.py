@@ -1,0 +1,57 @@
+"""Cache and state of every layer: what a real forward keeps, against the inventory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from moe_plan.witness.lines import compared
+from moe_plan.witness.names import Place, rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from moe_plan.anatomy.inventory import Inventory, State
+    from moe_plan.plan.ledger import Line
+    from moe_plan.replica.cache import Cache
+
+Sizes = dict[Place, float]
+
+
+def cache_lines(
+    group: str, inventory: Inventory, cache: Cache, itemsize: int, source: int = 0
+) -> Iterator[Line]:
+    """Bytes held by every state of every layer after `cache.tokens` tokens of each sequence."""
+    predicted = predicted_bytes(inventory, cache.tokens, itemsize, source)
+    measured: Sizes = {}
+    for held in cache.held():
+        where = Place("decoder", held.layer, held.name)
+        measured[where] = measured.get(where, 0) + held.elements * held.itemsize
+    yield from compared(group, "bytes", {w: b * cache.batch for w, b in predicted.items()}, measured)
+
+
+def allocated_lines(
+    group: str, inventory: Inventory, cache: Cache, itemsize: int, source: int = 0
+) -> Iterator[Line]:
+    """Bytes that torch allocated for a cache of its whole capacity."""
+    predicted = predicted_bytes(inventory, cache.capacity, itemsize, source)
+    measured: Sizes = {}
+    for held in cache.held():
+        where = Place("decoder", held.layer, held.name)
+        measured[where] = measured.get(where, 0) + held.allocated_bytes
+    yield from compared(group, "bytes", {w: b * cache.batch for w, b in predicted.items()}, measured)
+
+
+def predicted_bytes(inventory: Inventory, context: int, itemsize: int, source: int) -> Sizes:
+    """Bytes of one sequence of `context` tokens, state by state; `itemsize` is the model's own type."""
+    sizes: Sizes = {}
+    for block, layer in rows(inventory):
+        for state in block.states:
+            entries = 1 if state.reach is None else state.reach.entries(source if state.source else context)
+            size = state.elements * entries * _width(state, itemsize)
+            sizes[Place(block.part, layer, state.name)] = size
+    return sizes
+
+
+def _width(state: State, itemsize: int) -> int:
+    """Bytes of an element: recurrent states are kept in float32, everything else in the model's type."""
+    return 4 if state.dtype == "fp32" else itemsize
