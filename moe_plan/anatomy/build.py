@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from moe_plan.anatomy.attention import attention_body
 from moe_plan.anatomy.ffn import ffn_body
 from moe_plan.anatomy.inventory import Block, Body, Inventory, Operation, Role, Weight
+from moe_plan.spec.flows import block_names, norm_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +47,9 @@ def _stack(spec: ModelSpec, name: str, role: Role, part: ModelSpec | Part) -> It
     for run, layers in _gathered(part.layers):
         body = _layer(spec, part, run)
         extra = tuple(_tensor(tensor) for tensor in run.tensors)
-        body = body._replace(weights=(*_norms(run, norm, hidden), *body.weights, *extra))
+        body = body._replace(
+            weights=(*_norm_weights("norm", norm, hidden, norm_count(run)), *body.weights, *extra)
+        )
         yield _block(name, role, layers, body)
     outside = tuple(_tensor(tensor) for tensor in part.tensors)
     if part.final_norm and part.layers:
@@ -87,16 +90,9 @@ def _contents(run: Run) -> tuple[object, ...]:
     return (
         block_names(run.attention),
         block_names(run.ffn),
-        run.norms,
+        norm_count(run),
         tuple(_tensor(tensor) for tensor in run.tensors),
     )
-
-
-def block_names(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    """The blocks that a run names, in order."""
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, str) else value
 
 
 def _layer(spec: ModelSpec, part: ModelSpec | Part, run: Run) -> Body:
@@ -135,13 +131,6 @@ def _numbered(bodies: list[Body]) -> list[Body]:
                 numbered = numbered.renamed(owner, sum(owner in other for other in owners[:index]))
         result.append(numbered)
     return result
-
-
-def _norms(run: Run, norm: Norm, hidden: int) -> tuple[Weight, ...]:
-    count = (
-        run.norms if run.norms is not None else len(block_names(run.attention)) + len(block_names(run.ffn))
-    )
-    return _norm_weights("norm", norm, hidden, count)
 
 
 def _norm_weights(name: str, norm: Norm, hidden: int, count: int) -> tuple[Weight, ...]:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from moe_plan.cli import exit_codes
+from moe_plan.cli import exit_codes, verify_command
 from moe_plan.cli.options import (
     Action,
     Attention,
@@ -13,6 +13,7 @@ from moe_plan.cli.options import (
     Component,
     Context,
     Debug,
+    Detailed,
     FormatOption,
     Kv,
     Layer,
@@ -20,6 +21,7 @@ from moe_plan.cli.options import (
     OneModel,
     Outputs,
     Quiet,
+    Verify,
     Weights,
     parameter_count,
 )
@@ -66,6 +68,8 @@ def compare(
     batch: Batch = 1,
     weights: Weights = "native",
     kv: Kv = "bf16",
+    verify: Verify = False,
+    detailed_exitcode: Detailed = False,
     format: FormatOption = "table",  # noqa: A002  the option's name
     output: Outputs = None,
     color: ColorOption = "auto",
@@ -80,7 +84,8 @@ def compare(
         from moe_plan.plan.question import Question  # noqa: PLC0415
 
         question = Question(context, batch, weights, kv)
-        return command.run(models, question, Output(format, tuple(output or ()), color, quiet))
+        wanted = command.Wanted(tuple(models), verify, detailed_exitcode)
+        return command.run(wanted, question, Output(format, tuple(output or ()), color, quiet))
 
     return action
 
@@ -112,6 +117,9 @@ def explain(
         return command.run(model, question, asked, Output(format, tuple(output or ()), color, quiet))
 
     return action
+
+
+app.command(epilog=EPILOG, short_help=verify_command.SUMMARY)(verify_command.verify)
 
 
 @app.command(epilog=EPILOG, short_help="The models of the catalogue.")

@@ -6,3 +6,6 @@ from typing import Literal
 
 Format = Literal["table", "json", "markdown", "csv"]
 Color = Literal["auto", "always", "never"]
+Device = Literal["cpu", "cuda", "mps", "auto"]
+Dtype = Literal["fp32", "bf16", "fp16"]
+Lines = Literal["all", "differences", "auto"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from moe_plan.cli.files import targets
 from moe_plan.cli.given import given_models
@@ -10,19 +10,33 @@ from moe_plan.cli.output import Output, Result, deliver
 from moe_plan.plan.compare import compare
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from moe_plan.plan.compare import Comparison
     from moe_plan.plan.question import Question
     from moe_plan.report.csv import Value
     from moe_plan.report.table import Document
 
 
-def run(references: Sequence[str], question: Question, output: Output) -> int:
+class Wanted(NamedTuple):
+    """Which models, whether replicas of them are run, and how exactly the exit code speaks."""
+
+    names: tuple[str, ...]
+    verify: bool = False
+    detailed: bool = False
+
+
+def run(wanted: Wanted, question: Question, output: Output) -> int:
     """Exit code of the command."""
-    files = targets(output.files, "compare", references)
-    models, notes = given_models(references)
-    return deliver(_result(compare(models, question), notes), output, files)
+    files = targets(output.files, "compare", wanted.names)
+    models, notes = given_models(wanted.names)
+    comparison = compare(models, question)
+    if not wanted.verify:
+        return deliver(_result(comparison, notes), output, files)
+    from moe_plan.cli.checking import checks, conclude  # noqa: PLC0415  only a check needs it
+    from moe_plan.plan.verification import Request  # noqa: PLC0415
+
+    checked = checks(models, Request(time=False, full_width=False), quiet=output.quiet)
+    result = _result(comparison._replace(checks=checked), notes)
+    return conclude(checked, result, output, files, detailed=wanted.detailed)
 
 
 def _result(comparison: Comparison, notes: tuple[str, ...]) -> Result:

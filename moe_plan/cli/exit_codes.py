@@ -12,6 +12,7 @@ INPUT = 3
 UNAVAILABLE = 4
 REPLICA = 5
 NO = 10
+VERIFICATION = 15
 INTERRUPTED = 130
 CLOSED_PIPE = 141
 TERMINATED = 143
@@ -24,6 +25,7 @@ TABLE = (
     (UNAVAILABLE, "not available: missing extra, unwritable output"),
     (REPLICA, "the replica failed: memory guard, timeout, a rank died"),
     (NO, "the answer is no: a verification failed"),
+    (VERIFICATION, "the same, with --detailed-exitcode"),
     (INTERRUPTED, "interrupted by Ctrl-C"),
     (CLOSED_PIPE, "the reader closed the pipe"),
     (TERMINATED, "terminated by SIGTERM"),

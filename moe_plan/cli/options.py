@@ -23,13 +23,43 @@ Action = Callable[[], int]
 """What a command returns to main: work still to be done, whose result is the exit code."""
 
 
-def whole_number(text: str) -> int:
-    """A number in plain ASCII digits. Raises BadParameter for everything else, `4k` and `1e6` included."""
-    text = str(text)
-    if text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST)) and 1 <= int(text) <= LARGEST:
-        return int(text)
-    message = f"{text[:40]!a} is not a whole number from 1 to {LARGEST:,}, written in digits alone."
-    raise typer.BadParameter(message)
+def number_between(least: int, most: int) -> Callable[[str], int]:
+    """A parser of whole numbers in plain ASCII digits. It raises BadParameter for `4k` and `1e6` too."""
+
+    def number(text: str) -> int:
+        text = str(text)
+        if text.isascii() and text.isdigit() and len(text) <= len(str(most)) and least <= int(text) <= most:
+            return int(text)
+        message = f"{text[:40]!a} is not a whole number from {least:,} to {most:,}, written in digits alone."
+        raise typer.BadParameter(message)
+
+    return number
+
+
+whole_number = number_between(1, LARGEST)
+
+
+def byte_count(text: str) -> int:
+    """`2GiB`, `500MB`. Raises BadParameter for everything else."""
+    from moe_plan.units import byte_size  # noqa: PLC0415  few commands take sizes
+
+    try:
+        return byte_size(str(text))
+    except ValueError as error:
+        message = f"{error}."
+        raise typer.BadParameter(message) from None
+
+
+def scale_text(text: str) -> str:
+    """`1/16` or `0.1`, as it was written. Raises BadParameter for everything else."""
+    from moe_plan.units import scale_factor  # noqa: PLC0415  few commands take scales
+
+    try:
+        scale_factor(str(text))
+    except ValueError as error:
+        message = f"{error}."
+        raise typer.BadParameter(message) from None
+    return str(text)
 
 
 def parameter_count(text: str) -> int:
@@ -90,6 +120,10 @@ Kv = Annotated[
         help="Format of the KV cache: bf16, fp8, q8_0, ...",
     ),
 ]
+Verify = Annotated[
+    bool,
+    typer.Option("--verify", help="Check each model by running it shrunk; `moe-plan verify` says more."),
+]
 Layer = Annotated[
     str | None,
     typer.Option(
@@ -133,6 +167,10 @@ Outputs = Annotated[
 ColorOption = Annotated[
     Color,
     typer.Option("--color", help="Colour; auto follows NO_COLOR, FORCE_COLOR, CLICOLOR and the terminal."),
+]
+Detailed = Annotated[
+    bool,
+    typer.Option("--detailed-exitcode", help="Exit 15 instead of 10 where a verification failed."),
 ]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No notes and warnings on standard error.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of a bug.")]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from moe_plan.api import Model
     from moe_plan.plan.question import Question
+    from moe_plan.plan.verification import Check
     from moe_plan.spec.model import Published
 
 
@@ -87,6 +88,8 @@ class Comparison(NamedTuple):
     question: Question
     models: tuple[Figures, ...]
     assumptions: tuple[str, ...]
+    checks: tuple[Check, ...] = ()
+    """What replicas of the models gave, one for each of them; none where none was run."""
 
 
 def compare(models: Iterable[Model], question: Question) -> Comparison:

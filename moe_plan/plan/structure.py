@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from moe_plan.anatomy.build import block_names
+from moe_plan.spec.flows import block_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

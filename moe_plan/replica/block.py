@@ -27,14 +27,21 @@ class Block(nn.Module):
         self._starts: dict[str, tuple[Start, int]] = {}
 
     def declare(
-        self, name: str, *shape: int, start: Start = "matrix", fan_in: int | None = None, dtype: torch.dtype | None = None
+        self,
+        name: str,
+        *shape: int,
+        start: Start = "matrix",
+        fan_in: int | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         """Declare parameter `name`; a matrix is scaled by 1 / sqrt(`fan_in`), by default its last dimension."""
         self._starts[name] = (start, fan_in or shape[-1])
         empty = torch.empty(shape, dtype=dtype or torch.get_default_dtype(), device="meta")
         self.register_parameter(name, nn.Parameter(empty, requires_grad=False))
 
-    def declare_buffer(self, name: str, *shape: int, dtype: torch.dtype, start: Start = "vector", below: int = 1) -> None:
+    def declare_buffer(
+        self, name: str, *shape: int, dtype: torch.dtype, start: Start = "vector", below: int = 1
+    ) -> None:
         """Declare buffer `name`: kept with the weights, not trained. An `index` holds integers < `below`."""
         self._starts[name] = (start, below)
         self.register_buffer(name, torch.empty(shape, dtype=dtype, device="meta"))

@@ -53,6 +53,4 @@ def _numbered(name: str, number: int, states: list[State]) -> str:
 
 
 def _held(layer: int, name: str, kept: Store | Fixed) -> Held:
-    return Held(
-        layer, name, kept.held_elements, kept.itemsize, kept.allocated_bytes, isinstance(kept, Fixed)
-    )
+    return Held(layer, name, kept.held_elements, kept.itemsize, kept.allocated_bytes, isinstance(kept, Fixed))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from moe_plan.replica.block import Block
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from moe_plan.spec.model import ModelSpec, Norm, Run
 
 
+BUFFERS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int64": torch.int64}
+
+
 class Place(NamedTuple):
     """What a layer must know of the stack it stands in."""
 
@@ -46,7 +50,10 @@ class Extra(Block):
     def __init__(self, run: Run) -> None:
         super().__init__()
         for tensor in run.tensors:
-            self.declare(tensor.name, *tensor.shape, start="norm")
+            if tensor.buffer is None:
+                self.declare(tensor.name, *tensor.shape, start="norm")
+            else:
+                self.declare_buffer(tensor.name, *tensor.shape, dtype=BUFFERS[tensor.buffer], start="norm")
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Each tensor under the name that the spec gives it."""
@@ -62,7 +69,9 @@ class Layer(Block):
         self.flow, self.alpha, self.scale = run.flow, run.residual_alpha, place.spec.residual_scale
         self.mixers = nn.ModuleList(mixer(block, place) for block in mixers)
         self.ffns = nn.ModuleList(feed_forward(f, hidden, place.spec.vocab, place.norm) for f in ffns)
-        self.norms = Norms(place.norm, run.norms if run.norms is not None else norms_of(run.flow, blocks), hidden)
+        self.norms = Norms(
+            place.norm, run.norms if run.norms is not None else norms_of(run.flow, blocks), hidden
+        )
         self.hypers = nn.ModuleList(
             Hyper(place.streams, hidden, index, place.norm) for index in range(blocks if place.streams else 0)
         )

@@ -100,7 +100,9 @@ class Replica(Block):
             self.declare("lm_head", spec.vocab, spec.hidden)
         self.head_bias = Head(spec)
         self.decoder = Stack(spec, spec, "decoder", source)
-        self.encoders = nn.ModuleDict({name: Stack(spec, part, name, source) for name, part in encoders.items()})
+        self.encoders = nn.ModuleDict(
+            {name: Stack(spec, part, name, source) for name, part in encoders.items()}
+        )
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor as `part.layer.name`: `decoder.3.attention.q`, `decoder.lm_head`."""

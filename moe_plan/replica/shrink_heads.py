@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from math import gcd
+from operator import itemgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -46,16 +47,19 @@ def head_factors(blocks: Iterable[AnyAttention], scale: Fraction, *, odd: bool) 
     families: dict[str, list[int]] = {}
     for counts, block in _counted(blocks):
         families.setdefault(counts.family, []).extend(getattr(block, field) for field in counts.fields)
+    units = {family: gcd(*(count for count in heads if count > 1)) for family, heads in families.items()}
     factors, taken = {}, set[int]()
-    for family, heads in families.items():
-        unit = gcd(*(count for count in heads if count > 1))
+    # The smallest first: it has the fewest choices of an odd number that is not more heads than before.
+    for family, unit in sorted(units.items(), key=itemgetter(1)):
         smaller = _odd_unit(unit, scale, taken) if odd else _unit(unit, scale)
         taken.add(smaller)
         factors[family] = Fraction(smaller, unit) if unit > 1 else Fraction(1)
     return factors
 
 
-def head_counts(block: AnyAttention | Indexer, counts: Counts, factors: Mapping[str, Fraction]) -> dict[str, int]:
+def head_counts(
+    block: AnyAttention | Indexer, counts: Counts, factors: Mapping[str, Fraction]
+) -> dict[str, int]:
     """The new counts of a block, by field."""
     factor = factors[counts.family]
     old = {field: getattr(block, field) for field in counts.fields}

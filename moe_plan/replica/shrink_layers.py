@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 
 class Kept(NamedTuple):
-    """Runs of the layers that are kept, and how many layers there were and are."""
+    """Runs of the layers that are kept, how many layers there were and are, and how many kinds of them."""
 
     runs: tuple[Run, ...]
     before: int
     after: int
+    kinds: int
 
 
 class Use(NamedTuple):
@@ -38,16 +39,18 @@ def kept_layers(runs: tuple[Run, ...], blocks: Blocks, at_least: int | None = No
     Where a layer reuses something of an earlier one, a layer of that one's kind stands last before it too.
     """
     layers = _alone(layers_of(runs))
-    kept = set({layer: index for index, layer in reversed(list(enumerate(layers)))}.values())
-    others = (index for index in range(len(layers)) if index not in kept)
-    while len(kept) < (at_least or 0) and (index := next(others, None)) is not None:
-        kept.add(index)
+    first: dict[Run, int] = {}
+    for index, layer in enumerate(layers):
+        first.setdefault(layer, index)
+    kept = set(first.values())
+    others = [index for index in range(len(layers)) if index not in kept]
+    kept |= set(others[: max(0, (at_least or 0) - len(kept))])
     uses = _uses(layers, blocks)
     while missing := _missing_owner(kept, layers, uses, blocks):
         kept |= missing
     ordered = [layers[index] for index in sorted(kept)]
     merged = tuple(run.model_copy(update={"repeat": len(list(same))}) for run, same in groupby(ordered))
-    return Kept(merged, len(layers), len(ordered))
+    return Kept(merged, len(layers), len(ordered), len(first))
 
 
 def _alone(layers: list[Run]) -> list[Run]:

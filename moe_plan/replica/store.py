@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 class Store:
     """Entries of the last `limit` tokens, in a ring where there is a limit: entry p stands at p % limit."""
 
-    def __init__(self, sequences: int, width: int, capacity: int, like: Tensor, limit: int | None = None) -> None:
+    def __init__(
+        self, sequences: int, width: int, capacity: int, like: Tensor, limit: int | None = None
+    ) -> None:
         """Room for `capacity` tokens of `sequences` rows; `like` gives device and type."""
         self.limit = limit
         self.count = 0
@@ -91,7 +93,9 @@ class Store:
 class Fixed:
     """A state of fixed size: what a recurrence carries from token to token."""
 
-    def __init__(self, sequences: int, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, sequences: int, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+    ) -> None:
         """Zeros of [sequences, *shape]."""
         self.value = torch.zeros((sequences, *shape), dtype=dtype, device=device)
 

@@ -36,9 +36,14 @@ def document(comparison: Comparison) -> Document:
     for heading, lines in _sections(comparison.question):
         body = [row for row in (_row(line, models) for line in lines) if _says_something(row)]
         rows += [section(heading), *body] if body else []
+    notes = [*comparison.assumptions]
+    if comparison.checks:
+        from moe_plan.report import checked  # noqa: PLC0415  without a check nothing of it is needed
+
+        rows += checked.rows(comparison.checks)
+        notes += checked.notes(comparison.checks)
     table = Table(columns, tuple(rows))
-    legend = (LEGEND,) if table.has_marks else ()
-    return Document((table,), (*legend, *comparison.assumptions))
+    return Document((table,), (*((LEGEND,) if table.has_marks else ()), *notes))
 
 
 def _row(line: Line, models: Sequence[Figures]) -> Row:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from moe_plan.estimate.cache import CacheElements
     from moe_plan.plan.compare import Comparison, Figures, Memory, Size, Work
     from moe_plan.plan.structure import Structure
+    from moe_plan.plan.verification import Check
     from moe_plan.report.csv import Value
     from moe_plan.spec.model import Published
 
@@ -24,7 +25,7 @@ def content(comparison: Comparison) -> dict[str, object]:
         "batch": question.batch,
         "weights": question.weights,
         "kv": question.kv,
-        "models": [record(figures) for figures in comparison.models],
+        "models": _models(comparison),
         "assumptions": list(comparison.assumptions),
     }
 
@@ -33,8 +34,31 @@ def csv_lines(comparison: Comparison) -> tuple[list[str], list[list[Value]]]:
     """Header and one line a model: the scalar fields of the JSON, lists joined by spaces."""
     asked = comparison.question._asdict()
     records = [{**_flat(record(figures)), **asked} for figures in comparison.models]
+    if comparison.checks:
+        pairs = zip(records, comparison.checks, strict=True)
+        records = [{**line, **_columns(check)} for line, check in pairs]
     header = list(records[0]) if records else []
     return header, [[line[name] for name in header] for line in records]
+
+
+def _models(comparison: Comparison) -> list[dict[str, object]]:
+    """One record a model, with what its replica gave where one was run."""
+    records = [record(figures) for figures in comparison.models]
+    if not comparison.checks:
+        return records
+    from moe_plan.report.verify_records import record as verification  # noqa: PLC0415  only a check needs it
+
+    pairs = zip(records, comparison.checks, strict=True)
+    return [{**line, "verification": verification(check, timed=False)} for line, check in pairs]
+
+
+def _columns(check: Check) -> dict[str, Value]:
+    return {
+        "verification": check.status,
+        "verification_scale": check.ledger and check.ledger.scale,
+        "verified_quantities": sum(check.counts.values()),
+        "verified_differences": check.counts["differs"],
+    }
 
 
 def record(figures: Figures) -> dict[str, object]:

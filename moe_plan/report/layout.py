@@ -12,13 +12,18 @@ if TYPE_CHECKING:
 
     from moe_plan.report.table import Column, Document, Row, Table
 
-Style = Literal["", "title", "header", "rule", "section", "label", "best", "sum", "note"]
+Style = Literal["", "title", "header", "rule", "section", "label", "best", "sum", "alarm", "note"]
 Line = tuple[tuple[str, Style], ...]
 LONGEST_LINE = 1_000
 
 
 def lines(document: Document, width: int | None, rule: str) -> Iterator[Line]:
     """The lines of `document`; tables wider than `width` are split, `rule` draws under headers."""
+    for index, heading in enumerate(document.heading):
+        style: Style = "note" if index else "title"
+        yield from (((line, style),) for line in _wrapped(clean(heading, LONGEST_LINE), width))
+    if document.heading:
+        yield ()
     tables = [part for table in document.tables for part in table.fitting(width)]
     for index, table in enumerate(tables):
         if index:
@@ -48,11 +53,12 @@ def _table(table: Table, width: int | None, rule: str) -> Iterator[Line]:
 def _row(row: Row, table: Table, widths: tuple[int, ...]) -> Line:
     if row.kind == "section":
         return ((clean(row.cells[0].text), "section"),)
+    whole: Style = row.kind if row.kind in ("sum", "alarm") else ""
     spans: list[tuple[str, Style]] = []
     for index, (cell, column, width) in enumerate(zip(row.cells, table.columns, widths, strict=True)):
         mark = MARK if cell.is_best else " " * len(MARK)
         text = clean(cell.text) + (mark if index and table.has_marks else "")
-        style: Style = "best" if cell.is_best else "sum" if row.kind == "sum" else "" if index else "label"
+        style: Style = "best" if cell.is_best else whole or ("" if index else "label")
         spans.append((_aligned(text, width, column) + " " * GAP, style))
     return _stripped(spans)
 

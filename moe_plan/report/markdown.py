@@ -20,7 +20,8 @@ _LONGEST_LINE = 1_000
 
 def markdown(document: Document) -> str:
     """The document as GitHub-flavoured Markdown, its notes as a list."""
-    blocks = ["\n".join(_lines(table)) for table in document.tables]
+    heading = [escaped(line, _LONGEST_LINE) for line in document.heading]
+    blocks = [*heading, *("\n".join(_lines(table)) for table in document.tables)]
     if document.notes:
         # Marks are bold here; a star would be taken for markup.
         notes = (
@@ -45,7 +46,7 @@ def _lines(table: Table) -> list[str]:
 def _line(row: Row, columns: int) -> str:
     if row.kind == "section":
         return _joined([f"**{escaped(row.cells[0].text)}**", *[""] * (columns - 1)])
-    strong = row.kind == "sum"
+    strong = row.kind in ("sum", "alarm")
     return _joined(_cell(cell.text, strong=strong or cell.is_best) for cell in row.cells)
 
 

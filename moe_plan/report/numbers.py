@@ -32,6 +32,15 @@ def flops(number: int) -> str:
     return f"{scaled} {prefix}FLOP"
 
 
+def seconds(value: float) -> str:
+    """Wall time: `0.0123` -> `12.3 ms`."""
+    for unit, factor in (("s", 1.0), ("ms", 1e3)):
+        # 0.9996 s would be printed as 1,000 ms.
+        if round(value * factor, 3) >= 1 or value == 0:
+            return f"{three_digits(value * factor)} {unit}"
+    return f"{three_digits(value * 1e6)} us"
+
+
 def ratio(value: float) -> str:
     """Three significant digits: `3.6259` -> `3.63`, `17.87` -> `17.9`."""
     return three_digits(value)

@@ -26,7 +26,8 @@ class Row(NamedTuple):
     """Cells of one line; a section has one cell, its heading."""
 
     cells: tuple[Cell, ...]
-    kind: Literal["body", "section", "sum"] = "body"
+    kind: Literal["body", "section", "sum", "alarm"] = "body"
+    """A sum stands under a rule; an alarm must not be overlooked."""
 
 
 class Table(NamedTuple):
@@ -49,6 +50,11 @@ class Table(NamedTuple):
         texts = [row.cells[index].text for row in self.rows if row.kind != "section"]
         mark = len(MARK) if index and self.has_marks else 0
         return max(len(self.columns[index].title), *(len(text) + mark for text in texts), 0)
+
+    @property
+    def width(self) -> int:
+        """Characters of a line, gaps included."""
+        return sum(self.widths()) + GAP * (len(self.columns) - 1)
 
     def fitting(self, width: int | None, frame: int = 0) -> tuple[Table, ...]:
         """This table as one or more that are at most `width` wide, by groups of columns.
@@ -78,10 +84,11 @@ class Table(NamedTuple):
 
 
 class Document(NamedTuple):
-    """Tables, and the lines that stand under them."""
+    """Tables, and the lines that stand under and above them."""
 
     tables: tuple[Table, ...]
     notes: tuple[str, ...] = ()
+    heading: tuple[str, ...] = ()
 
 
 def section(heading: str) -> Row:

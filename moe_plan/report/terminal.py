@@ -22,6 +22,7 @@ _STYLES: dict[Style, str] = {
     "label": "",
     "best": "bold green",
     "sum": "bold",
+    "alarm": "bold red",
     "note": "dim",
 }
 # Lines are laid out already: the console must neither wrap nor cut them.

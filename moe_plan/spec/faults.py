@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from pydantic_core import ErrorDetails
 
-# Blocks stand in these mappings, and pydantic puts the block's kind into an error's location.
+# Blocks stand in these mappings, and pydantic puts the block's kind into an error's location. So it does
+# with the kind of a `scaling`, which is itself a value of a kind.
 _UNIONS = frozenset({"attention", "ffn"})
+_UNION = "scaling"
 _MOST_MISSPELT = 20
 
 
@@ -57,7 +59,8 @@ def _fault(detail: ErrorDetails, document: Document) -> Fault:
     loc = detail["loc"]
     tagged = False
     for part in loc:
-        is_tag = len(path) > 1 and path[-2] in _UNIONS and not tagged and part == _kind(document, path)
+        in_union = path[-2:-1] and (path[-2] in _UNIONS or path[-1] == _UNION)
+        is_tag = bool(in_union) and not tagged and part == _kind(document, path)
         tagged = is_tag
         if not is_tag and (*path, part) in document.places:
             path = (*path, part)
@@ -84,11 +87,15 @@ def _is_echo(fault: Fault, schema: type[BaseModel], document: Document) -> bool:
 def _without_union_branches(faults: Sequence[Fault]) -> list[Fault]:
     inner = {fault.path[:depth] for fault in faults for depth in range(len(fault.path))}
     settled = {fault.path for fault in faults if not fault.is_type} | inner
+    # A number out of bounds is also none of the words that may stand in its place.
+    bounded = {fault.path for fault in faults if not fault.is_type and fault.kind != "literal_error"}
     seen: set[tuple[Path, str, str]] = set()
     kept = []
     for fault in faults:
         identity = (fault.path, "" if fault.is_type else fault.kind, fault.missing)
-        if identity not in seen and not (fault.is_type and fault.path in settled):
+        is_branch = fault.path in (settled if fault.is_type else bounded)
+        is_branch &= fault.is_type or fault.kind == "literal_error"
+        if identity not in seen and not is_branch:
             seen.add(identity)
             kept.append(fault)
     return kept

@@ -47,9 +47,7 @@ class Tensor(Frozen):
 BlockNames = Name | Annotated[tuple[Name, ...], Field(max_length=8)]
 
 
-Flow = Literal[
-    "sequential", "sandwich", "normed-residual", "dense-residual", "shortcut", "parallel-sandwich"
-]
+Flow = Literal["sequential", "sandwich", "normed-residual", "dense-residual", "shortcut", "parallel-sandwich"]
 
 
 class Run(Frozen):

@@ -9,7 +9,9 @@ from moe_plan.spec.attention import Attention
 from moe_plan.spec.fields import Component, WeightFormat
 from moe_plan.spec.finding import Finding, placed
 from moe_plan.spec.rules_blocks import attention_findings, ffn_findings
+from moe_plan.spec.rules_flows import flow_findings
 from moe_plan.spec.rules_layers import stack_findings, too_many_layers
+from moe_plan.spec.rules_rope import rope_findings
 from moe_plan.spec.rules_size import size_findings
 from moe_plan.spec.stacks import SLOTS, Slot, Stack, runs, stacks, uses
 from moe_plan.text import did_you_mean
@@ -41,6 +43,7 @@ def _findings(spec: ModelSpec) -> Iterator[Finding]:
     for stack in stacks(spec):
         yield from _blocks(stack)
         yield from stack_findings(stack)
+        yield from flow_findings(stack)
         yield from size_findings(stack)
     yield from too_many_layers(spec)
     yield from _format_rules(spec)
@@ -80,6 +83,7 @@ def _blocks(stack: Stack) -> Iterator[Finding]:
     for name, block in stack.part.attention.items():
         path: Path = (*stack.path, "attention", name)
         yield from attention_findings(block, path)
+        yield from rope_findings(block, path)
         if isinstance(block, Attention) and block.cross and not has_encoder:
             message = "cross-attention needs a part with role: encoder"
             yield Finding("MP136", (*path, "cross"), message)

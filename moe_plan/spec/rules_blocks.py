@@ -41,6 +41,13 @@ def attention_findings(block: AnyAttention, path: Path) -> Iterator[Finding]:
 
 def ffn_findings(block: AnyFfn, path: Path) -> Iterator[Finding]:
     """What contradicts itself in a feed-forward block."""
+    if not block.gated:
+        if block.activation == "oai-swiglu":
+            yield Finding(
+                "MP134", (*path, "activation"), "oai-swiglu is a gated activation; it needs gated: true"
+            )
+        if block.limit is not None:
+            yield Finding("MP134", (*path, "limit"), "limit clips a gate and needs gated: true")
     if not isinstance(block, MoeFfn):
         return
     if block.top_k > _choices(block):
@@ -64,6 +71,11 @@ def _gqa_counts(block: Attention, path: Path) -> Iterator[Finding]:
 def _gqa_options(block: Attention, path: Path) -> Iterator[Finding]:
     if block.window is not None and block.chunk is not None:
         yield Finding("MP134", (*path, "chunk"), "window and chunk exclude each other")
+    if block.qk_norm_after_rope and block.qk_norm is None:
+        yield Finding("MP134", (*path, "qk_norm_after_rope"), "a norm after the rotation needs qk_norm")
+    if block.shared_positions and block.position_buckets is not None:
+        message = "shared_positions and position_buckets exclude each other: a shared table is an earlier one"
+        yield Finding("MP134", (*path, "shared_positions"), message)
     if block.keys_as_values and block.shared_kv:
         message = "keys_as_values and shared_kv exclude each other: a layer that reuses keys projects none"
         yield Finding("MP134", (*path, "keys_as_values"), message)
@@ -82,6 +94,9 @@ def _compressed(block: CompressedAttention, path: Path) -> Iterator[Finding]:
 
 def _router(router: Router, block: MoeFfn, path: Path) -> Iterator[Finding]:
     groups, top_groups = router.groups, router.top_groups
+    if router.score == "sparsemixer":
+        yield from _sparsemixer(router, path)
+        return
     if groups is None and top_groups is None:
         return
     if groups is None or top_groups is None:
@@ -92,6 +107,9 @@ def _router(router: Router, block: MoeFfn, path: Path) -> Iterator[Finding]:
     elif block.experts % groups:
         message = f"{groups} groups do not divide {block.experts} experts"
         yield Finding("MP133", (*path, "groups"), message)
+    elif groups == block.experts and router.group_score == "top2":
+        message = "a group of one expert has no best two; write group_score: max"
+        yield Finding("MP132", (*path, "group_score"), message)
     elif (
         (reachable := block.experts // groups * top_groups) + block.zero_experts
         < block.top_k
@@ -101,6 +119,15 @@ def _router(router: Router, block: MoeFfn, path: Path) -> Iterator[Finding]:
             f"{top_groups} of {groups} groups hold {reachable} experts, fewer than top_k = {block.top_k}"
         )
         yield Finding("MP132", (*path, "top_groups"), message)
+
+
+def _sparsemixer(router: Router, path: Path) -> Iterator[Finding]:
+    for key in ("groups", "top_groups", "correction_bias"):
+        if getattr(router, key) is not None:
+            yield Finding("MP134", (*path, key), f"sparsemixer chooses over all logits, without {key}")
+    if router.normalize:
+        message = "sparsemixer takes a softmax for each choice; write normalize: false"
+        yield Finding("MP134", (*path, "normalize"), message)
 
 
 def _choices(block: MoeFfn) -> int:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from moe_plan.spec.yaml_reader import Path
 
 
-_KEYS, _CHOICE = "the keys and values", "the indexer's choice"
+_KEYS, _CHOICE, _POSITIONS = "the keys and values", "the indexer's choice", "the table of positions"
 
 
 def stack_findings(stack: Stack) -> Iterator[Finding]:
@@ -56,9 +56,8 @@ def _run(run: Run, path: Path, depth: int) -> Iterator[Finding]:
         if not run.attention and not run.ffn:
             yield Finding("MP131", path, "a run needs attention, ffn or pattern")
         return
-    given = {"attention": run.attention, "ffn": run.ffn, "norms": run.norms, "tensors": run.tensors or None}
-    for key, value in given.items():
-        if value is not None:
+    for key in ("attention", "ffn", "norms", "flow", "residual_alpha", "tensors"):
+        if getattr(run, key) != type(run).model_fields[key].default:
             message = f"a run with a pattern has no {key} of its own; move it into a run of the pattern"
             yield Finding("MP131", (*path, key), message)
 
@@ -95,7 +94,7 @@ def _nothing_shared(stack: Stack, here: Path) -> Iterator[Finding]:
     """What an earlier layer should share must be there. An MTP module reuses the decoder's."""
     if getattr(stack.part, "role", None) == "mtp":
         return
-    blocks, owned = stack.attention, {_KEYS: False, _CHOICE: False}
+    blocks, owned = stack.attention, {_KEYS: False, _CHOICE: False, _POSITIONS: False}
     for run, path, _ in runs(stack.part.layers, here):
         for use in uses(run, path):
             block = blocks.get(use.name) if use.slot == "attention" else None
@@ -111,5 +110,7 @@ def _shares(block: AnyAttention | None) -> Iterator[tuple[str, bool]]:
     """What a block has that a later one could share, and whether it is itself shared."""
     if isinstance(block, Attention) and not block.cross:
         yield _KEYS, block.shared_kv
+        if block.shared_positions or block.position_buckets is not None:
+            yield _POSITIONS, block.shared_positions
     if isinstance(block, MlaAttention | CompressedAttention) and block.indexer is not None:
         yield _CHOICE, block.indexer.shared

@@ -17,7 +17,15 @@ Model = TypeVar("Model", bound=BaseModel)
 
 _AT_KEY = frozenset({"extra_forbidden", "missing", "key", "union_tag_not_found"})
 _BOUNDS = frozenset(
-    {"too_short", "too_long", "string_too_short", "string_too_long", "greater_than_equal", "less_than_equal"}
+    {
+        "too_short",
+        "too_long",
+        "string_too_short",
+        "string_too_long",
+        "greater_than",
+        "greater_than_equal",
+        "less_than_equal",
+    }
 )
 
 Told = tuple[str, Path, str]
@@ -56,7 +64,8 @@ def _told(fault: Fault, schema: type[BaseModel], document: Document) -> Told:
     if fault.kind == "union_tag_invalid":
         return _unknown_word((*path, "kind"), kinds(options), document)
     if fault.kind == "literal_error":
-        return _unknown_word(path, options[0].choices, document)
+        words = tuple(word for option in options for word in option.choices)
+        return _unknown_word(path, words, document, wanted=wording.expected_any(options))
     if fault.kind in _BOUNDS:
         return "MP124", path, wording.wrong_size(options, value, place)
     code = "MP125" if fault.kind == "string_pattern_mismatch" else "MP122"
@@ -81,7 +90,8 @@ def _unknown_key(path: Path, schema: type[BaseModel], document: Document) -> Tol
     return "MP120", path, wording.unknown_key(str(path[-1]), value_at(document, path), allowed)
 
 
-def _unknown_word(path: Path, choices: tuple[str, ...], document: Document) -> Told:
+def _unknown_word(path: Path, choices: tuple[str, ...], document: Document, *, wanted: str = "") -> Told:
     value = value_at(document, path)
     shown = wording.found(value, document.places[path])
-    return "MP123", path, wording.unknown_word(value if isinstance(value, str) else "", choices, shown)
+    word = value if isinstance(value, str) else ""
+    return "MP123", path, wording.unknown_word(word, choices, shown, wanted=wanted)

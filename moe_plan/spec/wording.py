@@ -40,12 +40,14 @@ def found(value: Value, place: Place) -> str:
 
 
 def expected(member: Member) -> str:
-    """One type in words, with its lower bound: `a whole number of at least 1`."""
+    """One type in words, with its lower bound: `a whole number of at least 1`, `a number above 0`."""
     if member.choices:
         return one_of(member.choices)
     if member.annotation is int:
         least = member.bound("ge")
         return "a whole number" if least is None else f"a whole number of at least {least}"
+    if member.annotation is float:
+        return f"a number above {member.bound('gt'):g}"
     if member.annotation is bool:
         return "true or false"
     if member.annotation is str:
@@ -79,6 +81,11 @@ def wrong_size(candidates: tuple[Member, ...], value: Value, place: Place) -> st
         most, least = _bound(candidates, "max_length", tuple), _bound(candidates, "min_length", tuple)
         bound = f"at least {least}" if least is not None and len(value) < least else f"at most {most}"
         return f"expected a list of {bound}, found {len(value) or 'none'}"
+    if any(member.annotation is float for member in candidates):
+        most = _bound(candidates, "le", float)
+        above = most is not None and isinstance(value, int | float) and value > most
+        bound = f"a number of at most {most:g}" if above else expected_any(candidates)
+        return f"expected {bound}, found {found(value, place)}"
     most, least = _bound(candidates, "le", int), _bound(candidates, "ge", int)
     is_beyond = isinstance(value, int) and most is not None and value > most
     bound = f"at most {most}" if is_beyond else f"at least {least}"
@@ -94,14 +101,14 @@ def unknown_key(key: str, value: Value, allowed: tuple[str, ...]) -> str:
     return f"unknown key{hint or '; allowed here: ' + ', '.join(allowed)}"
 
 
-def unknown_word(word: str, choices: tuple[str, ...], shown: str) -> str:
-    """A word outside a closed set: what is allowed, what stands there, what is near."""
-    return f"expected {one_of(choices)}, found {shown}{did_you_mean(word, choices)}"
+def unknown_word(word: str, choices: tuple[str, ...], shown: str, *, wanted: str = "") -> str:
+    """A word outside a closed set: what is `wanted`, what stands there, what is near."""
+    return f"expected {wanted or one_of(choices)}, found {shown}{did_you_mean(word, choices)}"
 
 
 def _remedy(candidates: tuple[Member, ...], value: Value, place: Place) -> str:
     types = {member.annotation for member in candidates}
-    if int in types and isinstance(value, str):
+    if types & {int, float} and isinstance(value, str):
         is_digits = re.fullmatch(r"[0-9][0-9_,]*", value) is not None
         return ("; remove the quotes" if place.quoted else "; write the digits alone") if is_digits else ""
     if types == {str} and not isinstance(value, str | dict | tuple) and expected_any(candidates) != _COUNT:

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 Sizes = dict[Place, float]
 
 
-def cache_lines(
-    group: str, inventory: Inventory, cache: Cache, itemsize: int, source: int = 0
-) -> Iterator[Line]:
+def cache_lines(group: str, inventory: Inventory, cache: Cache, itemsize: int, source: int) -> Iterator[Line]:
     """Bytes held by every state of every layer after `cache.tokens` tokens of each sequence."""
     predicted = predicted_bytes(inventory, cache.tokens, itemsize, source)
     measured: Sizes = {}
@@ -29,11 +27,9 @@ def cache_lines(
     yield from compared(group, "bytes", {w: b * cache.batch for w, b in predicted.items()}, measured)
 
 
-def allocated_lines(
-    group: str, inventory: Inventory, cache: Cache, itemsize: int, source: int = 0
-) -> Iterator[Line]:
-    """Bytes that torch allocated for a cache of its whole capacity."""
-    predicted = predicted_bytes(inventory, cache.capacity, itemsize, source)
+def allocated_lines(group: str, inventory: Inventory, cache: Cache, itemsize: int) -> Iterator[Line]:
+    """Bytes that torch allocated for a cache of its whole capacity; an encoder's output may be as long."""
+    predicted = predicted_bytes(inventory, cache.capacity, itemsize, cache.capacity)
     measured: Sizes = {}
     for held in cache.held():
         where = Place("decoder", held.layer, held.name)

@@ -25,6 +25,8 @@ class Forward(NamedTuple):
     sequences: int
     tokens: int
     context: int
+    source: int
+    """Tokens of an encoder's input."""
     routed_rows: Mapping[int, int]
     """Rows that went through experts that hold weights, for each decoder layer that routes."""
 
@@ -56,7 +58,9 @@ def _of_operation(operation: Operation, forward: Forward) -> int:
     if operation.reach is None:
         return operation.flops * forward.tokens
     if forward.phase == "decode":
-        return operation.flops * operation.reach.entries(forward.context)
+        return operation.flops * operation.reach.entries(
+            forward.source if operation.source else forward.context
+        )
     return operation.flops * operation.reach.entries_over_prefill(forward.context)
 
 

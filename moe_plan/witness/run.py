@@ -8,6 +8,7 @@ import torch
 
 from moe_plan.replica.cache import Cache
 from moe_plan.replica.call import Options
+from moe_plan.replica.ffn.moe import Moe
 from moe_plan.replica.measure.allocations import AllocationTracker
 from moe_plan.replica.measure.flops import FlopCounter
 
@@ -37,9 +38,7 @@ class Seen(NamedTuple):
     cache: Cache
 
 
-def forwards(
-    replica: Replica, shape: Shape, seed: int, routing: Routing | None = None
-) -> Iterator[Seen]:
+def forwards(replica: Replica, shape: Shape, seed: int, routing: Routing | None = None) -> Iterator[Seen]:
     """The prefill, then each decode step, one after the other on one cache.
 
     Queries are handled one by one, so that only scores that causality leaves are computed.
@@ -55,13 +54,15 @@ def forwards(
         options = Options(query_block=1, routing=routing, counts=counts)
         with torch.no_grad(), FlopCounter(replica.tensors()) as counter:
             replica(ids_BT[:, first:last].to(device), cache, options, source_BS if step == 0 else None)
-        yield Seen(dict(counter.flops), {layer: _held(replica, layer, rows) for layer, rows in counts.items()}, cache)
+        yield Seen(
+            dict(counter.flops), {layer: _held(replica, layer, rows) for layer, rows in counts.items()}, cache
+        )
 
 
 def _held(replica: Replica, layer: int, counts: tuple[int, ...]) -> int:
     """Rows of the experts that hold weights: the first of the choices."""
-    held = replica.decoder.layers[layer].experts_with_weights
-    return sum(counts[:held])
+    moes = [module for module in replica.decoder.layers[layer].modules() if isinstance(module, Moe)]
+    return sum(counts[: moes[0].spec.experts])
 
 
 def tokens_of(replica: Replica, shape: Shape, seed: int) -> torch.Tensor:
@@ -74,7 +75,9 @@ def tokens_of(replica: Replica, shape: Shape, seed: int) -> torch.Tensor:
     return torch.randint(0, replica.spec.vocab, size, generator=generator).to(device)
 
 
-def peak_activation_bytes(replica: Replica, shape: Shape, seed: int, routing: Routing | None = None) -> tuple[int, int]:
+def peak_activation_bytes(
+    replica: Replica, shape: Shape, seed: int, routing: Routing | None = None
+) -> tuple[int, int]:
     """Peak bytes beside weights, cache and inputs of a prefill and of the decode step after it."""
     cache = Cache(replica, shape.sequences, shape.tokens + 1)
     ids_BT = tokens_of(replica, shape._replace(steps=1), seed)

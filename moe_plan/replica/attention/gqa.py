@@ -153,9 +153,11 @@ class GroupedQueryAttention(Mixer):
         queries = range(call.start, call.start + call.tokens)
         bias_HTS = position_bias(table, queries, keys, spec.position_distance, causal=spec.causal)
         batch = call.ids_BT.shape[0]
-        return bias_HTS.view(1, spec.kv_heads, -1, *bias_HTS.shape[1:]).expand(
-            batch, -1, -1, -1, -1
-        ).flatten(0, 1)
+        return (
+            bias_HTS.view(1, spec.kv_heads, -1, *bias_HTS.shape[1:])
+            .expand(batch, -1, -1, -1, -1)
+            .flatten(0, 1)
+        )
 
     def _queries(self, x_BTD: Tensor, call: Call) -> Tensor:
         spec = self.spec

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import flop_registry
 
 from moe_plan.errors import ReplicaError
 from moe_plan.replica import labels
-from moe_plan.replica.measure.free import FREE
+from moe_plan.replica.measure.free import is_free
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -67,7 +67,7 @@ def price(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
     """
     packet = function._overloadpacket  # noqa: SLF001  torch's own counter looks it up so
     name = str(packet)
-    if name in FREE:
+    if is_free(name):
         return 0
     if name in MISSING:
         return MISSING[name](*args)
@@ -102,7 +102,8 @@ class FlopCounter(TorchDispatchMode):
 
     def _owner(self, args: tuple[Any, ...]) -> str:
         label = labels.current()
-        for arg in args:
+        # A bias is given before the matrices.
+        for arg in reversed(args):
             if isinstance(arg, Tensor) and (name := self._names.get(_storage(arg))) is not None:
                 return name
         return label or "unnamed"

@@ -11,7 +11,9 @@ from torch.utils._pytree import tree_leaves
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Kind = Literal["product", "batched-product", "elementwise", "transcendental", "softmax", "reduction", "gather", "view"]
+Kind = Literal[
+    "product", "batched-product", "elementwise", "transcendental", "softmax", "reduction", "gather", "view"
+]
 
 PRODUCTS = frozenset({"mm", "addmm", "mv", "addmv"})
 BATCHED = frozenset({"bmm", "baddbmm"})
@@ -19,7 +21,9 @@ TRANSCENDENTAL = frozenset(
     "exp exp_ expm1 log log_ log1p tanh tanh_ sigmoid sigmoid_ silu silu_ gelu softplus sin cos logaddexp pow".split()
 )
 SOFTMAX = frozenset({"_softmax", "_log_softmax", "logsumexp"})
-REDUCTIONS = frozenset("sum mean amax amin max min topk sort argsort cumsum bincount native_layer_norm".split())
+REDUCTIONS = frozenset(
+    "sum mean amax amin max min topk sort argsort cumsum bincount native_layer_norm".split()
+)
 GATHERS = frozenset(
     "embedding index index_select gather index_add index_add_ index_copy_ index_put_ index_put scatter scatter_".split()
 )
@@ -63,7 +67,9 @@ class Tracer(TorchDispatchMode):
         """Run `func` and record it."""
         out = func(*args, **(kwargs or {}))
         name = str(func._overloadpacket).removeprefix("aten.")  # noqa: SLF001  as torch's own modes do
-        self.operations.append(operation(name, args, [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]))
+        self.operations.append(
+            operation(name, args, [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)])
+        )
         return out
 
 

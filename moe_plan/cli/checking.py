@@ -1,0 +1,130 @@
+"""Replicas run and held against the calculator, for the commands that offer it; torch comes in here, late."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from moe_plan.cli import exit_codes
+from moe_plan.cli.output import deliver
+from moe_plan.cli.progress import Progress
+from moe_plan.cli.streams import ReaderGone, write_error
+from moe_plan.errors import ReplicaError, UnavailableError
+from moe_plan.plan.verification import Check, worst
+from moe_plan.text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from moe_plan.api import Model
+    from moe_plan.cli.files import Target
+    from moe_plan.cli.output import Output, Result
+    from moe_plan.plan.ledger import Ledger, Line
+    from moe_plan.plan.verification import Request
+
+    Verify = Callable[[Model, Request], Ledger]
+
+EXTRA = "pip install 'moe-plan[replica]'"
+MISSING = f"a replica runs on torch, which is not installed; add it with: {EXTRA}"
+_LINES_NAMED = 5
+# torch says so in the text of a RuntimeError where it is the CPU that has no memory left.
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def checks(models: Sequence[Model], request: Request, *, quiet: bool) -> tuple[Check, ...]:
+    """One check a model, in their order; a replica that fails is no error here, and ends nothing.
+
+    Raises UnavailableError without torch, and whatever else than a failed replica the witness raises.
+    """
+    with Progress(quiet=quiet) as progress:
+        progress.say("loading torch")
+        verify = _witness()
+        found = []
+        for number, model in enumerate(models, 1):
+            progress.say(f"verifying {model.name}" + (f", {number} of {len(models)}" if models[1:] else ""))
+            found.append(_check(verify, model, request))
+    return tuple(found)
+
+
+def conclude(
+    checked: Sequence[Check], result: Result, output: Output, files: Sequence[Target], *, detailed: bool
+) -> int:
+    """Deliver `result`, name on standard error what does not hold, and return the exit code."""
+    code = exit_code(checked, detailed=detailed)
+    complaints = "\n".join(_complaint(check) for check in checked if check.status != "holds")
+    try:
+        deliver(result, output, files)
+    except ReaderGone as gone:
+        # A verdict outlives the reader.
+        code = code or gone.exit_code
+    write_error(complaints)
+    return code
+
+
+def exit_code(checked: Sequence[Check], *, detailed: bool) -> int:
+    """5 where a replica failed, else 10 (15 if `detailed`) where a quantity differs, else 0."""
+    status = worst(checked)
+    if status == "failed":
+        return exit_codes.REPLICA
+    if status == "differs":
+        return exit_codes.VERIFICATION if detailed else exit_codes.NO
+    return exit_codes.OK
+
+
+def complain(checked: Sequence[Check]) -> int:
+    """The exit code where no model has a ledger, so that there is nothing to deliver."""
+    write_error("\n".join(map(_complaint, checked)))
+    return exit_code(checked, detailed=False)
+
+
+def _witness() -> Verify:
+    """The witness's `verify`. Raises UnavailableError where torch is missing or broken."""
+    try:
+        from moe_plan.witness.verify import verify  # noqa: PLC0415  torch takes seconds to load
+    except (ImportError, OSError) as error:
+        name = getattr(error, "name", None) or ""
+        if name.split(".")[0] == "moe_plan":
+            raise
+        if name == "torch" and isinstance(error, ModuleNotFoundError):
+            raise UnavailableError(MISSING) from None
+        message = f"torch cannot be loaded: {clean(str(error), 300)}; reinstall it with: {EXTRA}"
+        raise UnavailableError(message) from None
+    return verify
+
+
+def _check(verify: Verify, model: Model, request: Request) -> Check:
+    start = perf_counter()
+    ledger, failure = None, ""
+    try:
+        ledger = verify(model, request)
+    except ReplicaError as error:
+        failure = clean(str(error), 600)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        failure = f"out of memory on {request.device}; try a smaller --scale or --max-memory"
+    return Check(model.name, ledger, failure, perf_counter() - start)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    text = str(error).casefold()
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or any(sign in text for sign in _OUT_OF_MEMORY)
+    )
+
+
+def _complaint(check: Check) -> str:
+    if check.ledger is None:
+        return f"moe-plan: error: {clean(check.model)}: the replica failed: {check.failure}"
+    differing = check.ledger.differences
+    named = "; ".join(map(_named, differing[:_LINES_NAMED]))
+    more = len(differing) - _LINES_NAMED
+    rest = f"; and {more} more" if more > 0 else ""
+    quantities = f"{len(differing)} of {len(check.ledger.lines)} quantities differ"
+    return f"moe-plan: {clean(check.model)}: {quantities}: {named}{rest}"
+
+
+def _named(line: Line) -> str:
+    return clean(f"{line.group}, {line.name}")

@@ -1,0 +1,108 @@
+"""A spec made small: the same structure, so that a check of the small model speaks for the large one.
+
+Every kind of block, layer and router is kept; widths, heads and vocabulary shrink with the scale; windows,
+chunks and choices shrink so that a run of a few tokens feels them.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING, NamedTuple
+
+from moe_plan.errors import InputError
+from moe_plan.replica.shrink_layers import kept_layers
+from moe_plan.replica.shrink_lengths import FEWEST_TOKENS
+from moe_plan.replica.shrink_resize import resized
+from moe_plan.replica.shrink_text import text_model
+from moe_plan.replica.shrink_told import sentences
+from moe_plan.spec.catalogue import validated as of_class
+from moe_plan.spec.model import ModelSpec, Published
+from moe_plan.spec.rules import checked
+from moe_plan.spec.stacks import stacks
+from moe_plan.spec.validate import validated
+from moe_plan.spec.yaml_reader import Document, Place
+
+if TYPE_CHECKING:
+    from moe_plan.replica.shrink_layers import Kept
+
+TOKENS = 24
+"""Prompt for which lengths are chosen, unless another is given."""
+_MOST_DIGITS = 10**9
+
+
+class Shrunk(NamedTuple):
+    """A smaller model of the same structure."""
+
+    spec: ModelSpec
+    """Decoder and encoders alone."""
+    scale: Fraction
+    """New widths for old ones, before they are rounded."""
+    kept: tuple[str, ...]
+    """What was kept, what was left out, and what became smaller, a sentence each."""
+
+
+def shrink(
+    spec: ModelSpec,
+    scale: Fraction | float,
+    *,
+    tokens: int = TOKENS,
+    odd: bool = False,
+    keep_layers: int | None = None,
+) -> Shrunk:
+    """The text model of `spec` at `scale`: 1 is the model itself, all layers at full width.
+
+    Below 1, one layer of every kind is kept, or `keep_layers` where that is more, and lengths are chosen for
+    a prompt of `tokens` tokens with a few decode steps after it. `odd` picks odd, unequal sizes, so that a
+    swapped dimension shows. Raises ValueError for a scale, layers or tokens out of bounds.
+    """
+    factor = _in_bounds(scale, tokens, keep_layers, odd=odd)
+    given = of_class(spec)
+    whole = text_model(given)
+    kept: dict[str, Kept] = {}
+    smaller = whole
+    if factor < 1 or keep_layers is not None:
+        smaller, kept = _with_fewer_layers(whole, keep_layers)
+    before = smaller
+    if factor < 1:
+        smaller = resized(smaller, factor, tokens, odd=odd)
+    if smaller is not whole:
+        smaller = smaller.model_copy(update={"published": Published(source=spec.published.source)})
+    left_out = tuple(name for name in given.parts if name not in whole.parts)
+    return Shrunk(_checked(smaller), factor, sentences(before, smaller, kept, left_out))
+
+
+def _in_bounds(scale: Fraction | float, tokens: int, keep_layers: int | None, *, odd: bool) -> Fraction:
+    factor = Fraction(scale).limit_denominator(_MOST_DIGITS)
+    if not 0 < factor <= 1:
+        message = f"scale must be above 0 and at most 1, not {scale}"
+    elif tokens < FEWEST_TOKENS:
+        message = f"tokens must be at least {FEWEST_TOKENS}, not {tokens}"
+    elif keep_layers is not None and keep_layers < 1:
+        message = f"keep_layers must be at least 1, not {keep_layers}"
+    elif odd and factor == 1:
+        message = "odd sizes need a scale below 1"
+    else:
+        return factor
+    raise ValueError(message)
+
+
+def _with_fewer_layers(spec: ModelSpec, at_least: int | None) -> tuple[ModelSpec, dict[str, Kept]]:
+    """The model with the kept layers of each stack, and what they were."""
+    kept: dict[str, Kept] = {}
+    for stack in stacks(spec):
+        name = str(stack.path[-1]) if stack.path else "decoder"
+        kept[name] = kept_layers(stack.part.layers, stack.attention, at_least)
+    parts = {name: part.model_copy(update={"layers": kept[name].runs}) for name, part in spec.parts.items()}
+    return spec.model_copy(update={"layers": kept["decoder"].runs, "parts": parts}), kept
+
+
+def _checked(spec: ModelSpec) -> ModelSpec:
+    """`spec`, through the validator and all rules, as if it had been written by hand."""
+    document = Document(spec.name, spec.model_dump(), {(): Place(1, 1, 1, 1, None)}, ())
+    try:
+        valid = validated(ModelSpec, document)
+        checked(valid, document)
+    except InputError as error:
+        message = f"shrinking {spec.name} made a spec that does not hold together: {error}"
+        raise RuntimeError(message) from error
+    return valid
