@@ -87,7 +87,7 @@ LAYERS_AND_PARTS = (
     ),
     Mutant(
         "one norm a layer",
-        BUILD,
+        "spec/flows.py",
         "len(block_names(run.attention)) + len(block_names(run.ffn))",
         "1",
         "test_worked.test_whole_model",

@@ -19,9 +19,12 @@ FLOOR = {
     "errors": 1,
     "spec": 2,
     "anatomy": 3,
+    # Beside the inventory, not on it: the replica is the other book of a double entry.
+    "replica": 3,
     "estimate": 4,
     "api": 5,
     "plan": 6,
+    "witness": 7,
     "report": 7,
     "cli": 8,
     "__main__": 9,

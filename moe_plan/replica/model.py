@@ -153,7 +153,9 @@ class Replica(Block):
         factor = spec.hidden**-0.5 if spec.logit_scale == "rsqrt-hidden" else spec.logit_scale
         weight = self.embedding if spec.tied else self.lm_head
         bias = self.head_bias.bias if spec.head_bias else None
-        logits_BTV = functional.linear(x_BTD, weight, bias)
+        # As rows: of a slice, a product of three dimensions would fetch the table once for each sequence.
+        rows = x_BTD.reshape(-1, x_BTD.shape[-1])
+        logits_BTV = functional.linear(rows, weight, bias).view(*x_BTD.shape[:2], -1)
         if factor != 1.0:
             logits_BTV.mul_(factor)
         if spec.logit_softcap is not None:

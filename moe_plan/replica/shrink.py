@@ -6,6 +6,7 @@ chunks and choices shrink so that a run of a few tokens feels them.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,11 +24,19 @@ from moe_plan.spec.validate import validated
 from moe_plan.spec.yaml_reader import Document, Place
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from moe_plan.replica.shrink_layers import Kept
+
+    BytesOf = Callable[[ModelSpec], int]
 
 TOKENS = 24
 """Prompt for which lengths are chosen, unless another is given."""
-_MOST_DIGITS = 10**9
+_STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+LADDER = tuple(Fraction(1, step) for step in _STEPS)
+DEFAULT_BYTES = 32 << 20
+"""Weights of a replica whose scale nobody chose: one core checks the whole catalogue in minutes."""
+_LARGEST_DENOMINATOR = 10**9
 
 
 class Shrunk(NamedTuple):
@@ -71,18 +80,58 @@ def shrink(
     return Shrunk(_checked(smaller), factor, sentences(before, smaller, kept, left_out))
 
 
+def largest_scale(
+    spec: ModelSpec, budget_bytes: int, bytes_of: BytesOf, *, tokens: int = TOKENS
+) -> Fraction | None:
+    """The largest step of LADDER at which `bytes_of` the shrunk spec is within the budget; None if none is.
+
+    Found by halving, so `bytes_of`, which must not grow as the scale falls, is asked a handful of times.
+    """
+
+    def fits(scale: Fraction) -> bool:
+        return bytes_of(shrink(spec, scale, tokens=tokens).spec) <= budget_bytes
+
+    # The model itself has all layers and takes longest to weigh: only where half of it fits.
+    steps = LADDER[1:]
+    found = bisect_left(steps, x=True, key=fits)
+    if found == 0 and fits(LADDER[0]):
+        return LADDER[0]
+    return steps[found] if found < len(steps) else None
+
+
+def default_scale(
+    spec: ModelSpec,
+    bytes_of: BytesOf | None = None,
+    *,
+    budget_bytes: int = DEFAULT_BYTES,
+    tokens: int = TOKENS,
+) -> Fraction:
+    """The scale where the user gives none: at most 1/2, so that windows are felt; the least if nothing fits.
+
+    `bytes_of` are by default the replica's weights in float32, counted on the meta device.
+    """
+    found = largest_scale(spec, budget_bytes, bytes_of or _weight_bytes, tokens=tokens)
+    return LADDER[-1] if found is None else min(found, LADDER[1])
+
+
+def _weight_bytes(spec: ModelSpec) -> int:
+    from moe_plan.replica import build  # noqa: PLC0415  shrinking needs no torch
+
+    return build.weight_bytes(build.on_meta(spec))
+
+
 def _in_bounds(scale: Fraction | float, tokens: int, keep_layers: int | None, *, odd: bool) -> Fraction:
-    factor = Fraction(scale).limit_denominator(_MOST_DIGITS)
-    if not 0 < factor <= 1:
+    if not 0 < scale <= 1:
         message = f"scale must be above 0 and at most 1, not {scale}"
     elif tokens < FEWEST_TOKENS:
         message = f"tokens must be at least {FEWEST_TOKENS}, not {tokens}"
     elif keep_layers is not None and keep_layers < 1:
         message = f"keep_layers must be at least 1, not {keep_layers}"
-    elif odd and factor == 1:
+    elif odd and scale == 1:
         message = "odd sizes need a scale below 1"
     else:
-        return factor
+        # A float such as 0.1 means the fraction nearby.
+        return Fraction(scale).limit_denominator(_LARGEST_DENOMINATOR) or Fraction(1, _LARGEST_DENOMINATOR)
     raise ValueError(message)
 
 

@@ -104,9 +104,11 @@ def _fewer_experts(block: MoeFfn, most: int) -> MoeFfn:
     if groups is None:
         experts, router = _at_least(block.experts * share), block.router
     else:
-        fewer = min(groups, max(1, int(block.experts * share)))
+        # A group that is judged by its best two experts has two.
+        each = 2 if block.router.group_score == "top2" and groups < block.experts else 1
+        fewer = min(groups, max(1, int(block.experts * share / each)))
         top_groups = min(block.router.top_groups or fewer, fewer)
-        experts = fewer * _at_least(block.experts * share / fewer)
+        experts = fewer * max(each, _at_least(block.experts * share / fewer))
         router = block.router.model_copy(update={"groups": fewer, "top_groups": top_groups})
     zero = _at_least(block.zero_experts * share)
     return block.model_copy(

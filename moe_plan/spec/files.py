@@ -32,20 +32,21 @@ for _flag in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"):
     _OPEN_FLAGS |= getattr(os, _flag, 0)
 
 
-def read_spec_file(path: str) -> bytes:
+def read_spec_file(path: str, limit: int = limits.SPEC_BYTES, wanted: str = "a spec in YAML") -> bytes:
     """The bytes of a regular file, or of standard input for `-`, one more than the limit at most.
 
-    Raises InputError for whatever cannot be read. Pickle and weight files are refused unopened.
+    Raises InputError for whatever cannot be read. Pickle and weight files are refused unopened; `wanted`
+    says what should be given in their place.
     """
     if path == STDIN:
-        return _read_stdin()
+        return _read_stdin(limit, wanted)
     lowered = path.lower()
     if lowered.endswith(_PICKLES):
-        raise _refused(path, "MP103", "pickle files are never opened; give a spec in YAML")
+        raise _refused(path, "MP103", f"pickle files are never opened; give {wanted}")
     if lowered.endswith(_WEIGHTS):
-        raise _refused(path, "MP103", "the file holds weights; give a spec in YAML")
+        raise _refused(path, "MP103", f"the file holds weights; give {wanted}")
     try:
-        return _read_regular(path)
+        return _read_regular(path, limit)
     except OSError as error:
         raise _refused(path, "MP101", _REASONS.get(error.errno or 0) or "cannot be read") from None
     except ValueError:
@@ -57,7 +58,7 @@ def shown_name(path: str) -> str:
     return STDIN_NAME if path == STDIN else path
 
 
-def _read_regular(path: str) -> bytes:
+def _read_regular(path: str, limit: int) -> bytes:
     descriptor = os.open(path, _OPEN_FLAGS)
     try:
         mode = os.fstat(descriptor).st_mode
@@ -65,7 +66,7 @@ def _read_regular(path: str) -> bytes:
             raise IsADirectoryError(errno.EISDIR, path)
         if not stat.S_ISREG(mode):
             raise OSError(errno.ENXIO, path)
-        return _read_at_most(descriptor, limits.SPEC_BYTES + 1)
+        return _read_at_most(descriptor, limit + 1)
     finally:
         os.close(descriptor)
 
@@ -79,14 +80,14 @@ def _read_at_most(descriptor: int, size: int) -> bytes:
     return b"".join(chunks)
 
 
-def _read_stdin() -> bytes:
+def _read_stdin(limit: int, wanted: str) -> bytes:
     # None where the process was started with a closed standard input.
     if sys.stdin is None:
         raise _refused(STDIN, "MP101", "standard input is closed")
     if sys.stdin.isatty():
-        raise _refused(STDIN, "MP101", "standard input is a terminal; pipe a spec into it")
+        raise _refused(STDIN, "MP101", f"standard input is a terminal; pipe {wanted} into it")
     try:
-        return sys.stdin.buffer.read(limits.SPEC_BYTES + 1)
+        return sys.stdin.buffer.read(limit + 1)
     except OSError:
         raise _refused(STDIN, "MP101", "cannot be read") from None
 

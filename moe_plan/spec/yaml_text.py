@@ -22,6 +22,11 @@ def decoded(data: bytes, where: str) -> str:
     if len(data) > limits.SPEC_BYTES:
         message = f"larger than {limits.SPEC_BYTES // 1024} KiB, the most that a spec may have"
         raise InputError([Problem("MP102", where, None, None, "", message)])
+    return plain_text(data, where)
+
+
+def plain_text(data: bytes, where: str) -> str:
+    """The text of a file without its byte order mark. Raises InputError for what is not plain UTF-8."""
     if data.startswith(_UTF_16_OR_32):
         raise _fault(where, "", "the file is UTF-16 or UTF-32; save it as UTF-8")
     try:

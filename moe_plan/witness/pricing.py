@@ -27,7 +27,7 @@ def seconds(operations: Iterable[Operation], rates: Rates, reach_bytes: int) -> 
     """
     sums: dict[str, float] = {"overhead": 0.0}
     for operation in operations:
-        sums["overhead"] += rates.view if operation.kind == "view" else rates.operation
+        sums["overhead"] += rates.walk * (rates.view if operation.kind == "view" else rates.operation)
         if operation.kind != "view":
             sums[operation.kind] = sums.get(operation.kind, 0.0) + _work(operation, rates, reach_bytes)
     return sums

@@ -1,12 +1,12 @@
-"""DeepSeek-V4's attention: a window of shared key-value vectors, and entries that stand for many older tokens.
+"""DeepSeek-V4's attention: a window of shared key-value vectors, and entries that stand for older tokens.
 
 One vector of `head_dim` serves every head as key and as value. Its last channels are turned by its position,
 so the mixed values are turned back by the query's. With an indexer a token sees the best `top_k` entries,
 without one all that are complete. After transformers' DeepseekV4 classes.
 
-Widest moments, beside input and cache: query and output [B, T, H, d] each, with those of a block of b queries:
-the scores of the window [B, b * H, W] and of the entries [B, b * H, E], once in float32 (in a narrow type
-also in that), weighed in place; or query, output and the output turned back.
+Widest moments, beside input and cache: query and output [B, T, H, d] each, with the scores of a block of b
+queries, of the window [B, b * H, W] and of the entries [B, b * H, E], once, weighed in place (in a narrow type
+also once in float32); or the output, and the output turned back.
 
 Legend: B sequences, T new tokens, D hidden, H heads, d width of a head, b queries of a block, W keys of the
 window, E entries, G groups of the output, R width of the compressed query.
@@ -119,7 +119,8 @@ class Compressed(Mixer):
         return kept
 
     def _query(self, low_BTR: Tensor, call: Call) -> Tensor:
-        heads_BTHd = functional.linear(low_BTR, self.q_b).unflatten(-1, (self.spec.heads, self.spec.head_dim))
+        shape = (*low_BTR.shape[:2], self.spec.heads, self.spec.head_dim)
+        heads_BTHd = functional.linear(low_BTR, self.q_b).view(shape)
         normed = rms(heads_BTHd, None, self.eps)
         del heads_BTHd
         return self._turned(normed.mul_(self.spec.head_dim**-0.5), call)
@@ -165,28 +166,29 @@ class Compressed(Mixer):
 
     def _block(self, query_BbHd: Tensor, parts: list[Part]) -> Tensor:
         """Mixed vectors of a block of queries, [B, b, H, d]."""
-        shape = query_BbHd.shape[1:3]
+        shape = query_BbHd.shape
         scores = []
         for part in parts:
             with named(f"attention.scores{part.suffix}"):
                 scores.append(torch.bmm(query_BbHd.flatten(1, 2), part.keys_BSd.transpose(1, 2)))
             if part.mask is not None:
-                scores[-1].unflatten(1, shape).masked_fill_(part.mask.unsqueeze(-2), float("-inf"))
-        sinks = self.sinks.repeat(shape[0])[:, None] if self.spec.sinks else None
+                by_head = scores[-1].view(*shape[:3], -1)
+                by_head.masked_fill_(part.mask.unsqueeze(-2), float("-inf"))
+        sinks = self.sinks.repeat(shape[1])[:, None] if self.spec.sinks else None
         weights = softmax_of_all(scores, sinks)
         with named(f"attention.mix{parts[0].suffix}"):
             mixed = torch.bmm(weights[0], parts[0].keys_BSd)
         for part, weight in zip(parts[1:], weights[1:], strict=True):
             with named(f"attention.mix{part.suffix}"):
                 mixed.add_(torch.bmm(weight, part.keys_BSd))
-        return mixed.unflatten(1, shape)
+        return mixed.view(shape)
 
     def _projected(self, out_BTHd: Tensor) -> Tensor:
         """The low-rank output of each group of heads, then all groups together, [B, T, D]."""
         batch, tokens = out_BTHd.shape[:2]
-        rows_GMw = out_BTHd.flatten(2).unflatten(2, (self.spec.o_groups, -1)).flatten(0, 1).transpose(0, 1)
+        rows_GMw = out_BTHd.view(batch * tokens, self.spec.o_groups, -1).transpose(0, 1)
         low_GMr = torch.bmm(rows_GMw, self.o_a.transpose(1, 2))
-        low_BTW = low_GMr.transpose(0, 1).flatten(1).unflatten(0, (batch, tokens))
+        low_BTW = low_GMr.transpose(0, 1).reshape(batch, tokens, -1)
         return functional.linear(low_BTW, self.o_b)
 
 

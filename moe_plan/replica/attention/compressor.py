@@ -71,10 +71,10 @@ class Compressor(Block):
         made = range(call.start // self.ratio, (call.start + call.tokens) // self.ratio)
         lead = self.overlap if made.start else 0
         back = call.start - (made.start - lead) * self.ratio
-        kv = self._with_pending("pending_kv", functional.linear(x_BTD, self.kv), state, back if made else 0)
-        gate = self._with_pending(
-            "pending_gate", functional.linear(x_BTD, self.gate), state, back if made else 0
-        )
+        # Projections wait, and nothing is read of them, until an entry is complete.
+        back = back if made else 0
+        kv = self._with_pending("pending_kv", functional.linear(x_BTD, self.kv), state, back)
+        gate = self._with_pending("pending_gate", functional.linear(x_BTD, self.gate), state, back)
         cache = None if not state else _store(state, self.cached)
         if not made:
             empty = x_BTD.new_empty((x_BTD.shape[0], 0, self.head_dim))
@@ -82,7 +82,7 @@ class Compressor(Block):
         used = (len(made) + lead) * self.ratio
         pooled = self._pooled(kv[:, :used], gate[:, :used], lead)
         del kv, gate
-        new_BEd = self._placed(rms(pooled, self.kv_norm, self.eps), made, call)
+        new_BEd = self._placed(rms(pooled, self.kv_norm, self.eps), made)
         return new_BEd if cache is None else cache.extend(new_BEd, cache.count)
 
     def _with_pending(self, name: str, new_BTW: Tensor, state: State | None, back: int) -> Tensor:
@@ -94,13 +94,14 @@ class Compressor(Block):
         ring = 2 * self.ratio
         if self.overlap and new_BTW.shape[1] == 1 and back + 1 == ring and store.count % ring:
             # A ring that is full holds the newer half first here.
-            return seen.unflatten(1, (2, self.ratio)).flip(1).flatten(1, 2)
+            return seen.view(-1, 2, self.ratio, self.width).flip(1).flatten(1, 2)
         return seen
 
     def _pooled(self, kv_BtW: Tensor, gate_BtW: Tensor, lead: int) -> Tensor:
-        """Gated means [B, E, d] over whole entries' tokens; with `lead` the first are only an earlier entry's."""
-        kv_BEsW = kv_BtW.unflatten(1, (-1, self.ratio))
-        gate_BEsW = gate_BtW.unflatten(1, (-1, self.ratio)) + self.position_bias
+        """Gated means [B, E, d] over whole entries; with `lead` the first is only there for the next."""
+        shape = (kv_BtW.shape[0], -1, self.ratio, self.width)
+        kv_BEsW = kv_BtW.reshape(shape)
+        gate_BEsW = gate_BtW.reshape(shape) + self.position_bias
         if not self.overlap:
             return _softmax_over_tokens(gate_BEsW).mul_(kv_BEsW).sum(2)
         count, width = kv_BEsW.shape[1] - lead, self.head_dim
@@ -116,15 +117,13 @@ class Compressor(Block):
         weights[:, :, own].mul_(kv_BEsW[:, lead:, :, width:])
         return weights.sum(2)
 
-    def _placed(self, new_BEd: Tensor, made: range, call: Call) -> Tensor:
+    def _placed(self, new_BEd: Tensor, made: range) -> Tensor:
         """Entries with the angles of the first of their tokens."""
         if self.rope is None:
             return new_BEd
-        key = ("entry_angles", self.rope, self.head_dim, self.ratio, made.start)
-        if key not in call.kept:
-            positions = torch.arange(made.start, made.stop, device=new_BEd.device).mul_(self.ratio)
-            call.kept[key] = tables(self.rope, self.head_dim, positions, new_BEd.dtype)
-        return rotate(new_BEd, *call.kept[key], interleaved=self.rope.interleaved, last=True)
+        positions = torch.arange(made.start, made.stop, device=new_BEd.device).mul_(self.ratio)
+        angles = tables(self.rope, self.head_dim, positions, new_BEd.dtype)
+        return rotate(new_BEd, *angles, interleaved=self.rope.interleaved, last=True)
 
 
 class EntryIndexer(Compressor):
@@ -144,7 +143,8 @@ class EntryIndexer(Compressor):
     def forward(self, x_BTD: Tensor, low_BTR: Tensor, state: State | None, call: Call) -> Choice:
         """The entries that each new token keeps; `low` is the compressed query of the attention."""
         keys_BEd = self.entries(x_BTD, state, call)
-        query_BTHd = functional.linear(low_BTR, self.q).unflatten(-1, (self.spec.heads, self.head_dim))
+        shape = (*x_BTD.shape[:2], self.spec.heads, self.head_dim)
+        query_BTHd = functional.linear(low_BTR, self.q).view(shape)
         if self.rope is not None:
             cos_TR, sin_TR = call.rope(self.rope, self.head_dim, x_BTD.dtype)
             query_BTHd = rotate(

@@ -68,7 +68,7 @@ class LightningIndexer(Block):
         return {"indexer.keys": Store(batch, self.spec.head_dim, capacity, like)}
 
     def forward(self, x_BTD: Tensor, low_BTR: Tensor, state: State | None, call: Call) -> Choice:
-        """The keys that each new token keeps; `low` is the compressed query, or the input where there is none."""
+        """The keys that each new token keeps; `low` is the compressed query, or the input without one."""
         key = functional.linear(x_BTD, self.k)
         key = functional.layer_norm(key, key.shape[-1:], self.k_norm[0], self.k_norm[1], EPS)
         keys_BEd = self._turned(key.unsqueeze(2), call).squeeze(2)
@@ -77,7 +77,8 @@ class LightningIndexer(Block):
             assert isinstance(store, Store)
             keys_BEd = store.extend(keys_BEd, call.start)
         del key
-        query = functional.linear(low_BTR, self.q).unflatten(-1, (self.spec.heads, self.spec.head_dim))
+        shape = (*x_BTD.shape[:2], self.spec.heads, self.spec.head_dim)
+        query = functional.linear(low_BTR, self.q).view(shape)
         weights_BTH = functional.linear(x_BTD, self.weights).mul_(weight_scale(self.spec))
         asked = Asked(self._turned(query, call), weights_BTH)
         del query
@@ -97,7 +98,7 @@ def weight_scale(indexer: Indexer) -> float:
 
 
 def choose(asked: Asked, keys_BEd: Tensor, top_k: int, call: Call, ratio: int = 1) -> Choice:
-    """The `top_k` best keys of each query, a block of queries at a time; a key stands for `ratio` tokens.
+    """The `top_k` best keys of each query, a block of queries at once; a key stands for `ratio` tokens.
 
     Keys are scored even where a query will keep them all, as the models' own code does.
     """
@@ -121,9 +122,10 @@ def choose(asked: Asked, keys_BEd: Tensor, top_k: int, call: Call, ratio: int = 
 
 def _scores(asked: Asked, keys_BEd: Tensor) -> Tensor:
     """Sum over heads of weight * relu(q . k), in float32: [B, b, E]."""
+    batch, block, heads, _ = asked.q_BTHd.shape
     with named("indexer.scores"):
         scores = torch.bmm(asked.q_BTHd.flatten(1, 2), keys_BEd.transpose(1, 2))
     # Cast before the sum, which would cast it all inside itself.
     scores = scores.float()
-    scores_BbHE = scores.unflatten(1, asked.q_BTHd.shape[1:3])
+    scores_BbHE = scores.view(batch, block, heads, keys_BEd.shape[1])
     return scores_BbHE.relu_().mul_(asked.weights_BTH.unsqueeze(-1)).sum(2)

@@ -32,7 +32,7 @@ class Span(NamedTuple):
         return (self.start + self.last) // ratio
 
     def unseen(self, ratio: int, device: torch.device) -> Tensor | None:
-        """True where an entry is not yet complete for a query, [b, E]; None for a single query, which sees all."""
+        """True where an entry is not yet complete for a query, [b, E]; None for a single one, which sees all."""
         if self.last - self.first == 1:
             return None
         complete = torch.arange(self.positions.start + 1, self.positions.stop + 1, device=device)
@@ -47,7 +47,7 @@ def spans(start: int, tokens: int, block: int) -> Iterator[Span]:
 
 
 def hidden(unseen_bE: Tensor | None, chosen_Bbk: Tensor | None, entries: int) -> Tensor | None:
-    """True where a query must not look, [b, E], or [B, b, E] where each has chosen k entries; None: nowhere."""
+    """True where a query must not look, [b, E], or [B, b, E] if each chose k entries; None for nowhere."""
     if chosen_Bbk is None:
         return unseen_bE
     left_out = chosen_Bbk.new_ones((*chosen_Bbk.shape[:2], entries), dtype=torch.bool)

@@ -14,8 +14,7 @@ def position_factors(
     temperature: Temperature, positions: range, dtype: torch.dtype, device: torch.device
 ) -> torch.Tensor:
     """Factor on the query at each position: 1 + beta * ln(1 + floor((position + first) / span)), [T]."""
-    place = torch.arange(
-        positions.start + temperature.first, positions.stop + temperature.first, device=device
-    )
-    spans = place.div_(temperature.span, rounding_mode="floor").to(torch.float32)
+    first = temperature.first
+    places = torch.arange(positions.start + first, positions.stop + first, device=device)
+    spans = places.div_(temperature.span, rounding_mode="floor").to(torch.float32)
     return spans.add_(1.0).log_().mul_(temperature.beta).add_(1.0).to(dtype)

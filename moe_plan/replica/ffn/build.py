@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def feed_forward(spec: AnyFfn, hidden: int, vocab: int, norm: Norm) -> Dense | Moe:
-    """The module of one feed-forward block over `hidden` inputs; `vocab` sizes a routing table by token id."""
+    """The module of one feed-forward block over `hidden` inputs; `vocab` sizes a table by token id."""
     match spec.kind:
         case "dense":
             return Dense(spec, hidden, spec.width, bias=spec.bias)

@@ -44,18 +44,18 @@ class Dense(Block):
                 self.declare(f"{name}_bias", width, start="vector")
             self.declare("down_bias", hidden, start="vector")
 
-    def forward(self, x_BTD: Tensor, call: Call | None = None) -> Tensor:  # noqa: ARG002  as every block of a layer
+    def forward(self, x_BTD: Tensor, call: Call | None = None) -> Tensor:  # noqa: ARG002  as Moe's
         """[B, T, D]; every dimension but the last is one of rows."""
         x_ND = x_BTD.reshape(-1, x_BTD.shape[-1])
         up_NU = x_ND.new_empty((x_ND.shape[0], len(self.ups) * self.width))
-        for name, out_NF in zip(self.ups, up_NU.split(self.width, 1), strict=True):
+        for name, out_NF in zip(self.ups, up_NU.chunk(len(self.ups), 1), strict=True):
             self._product(x_ND, name, out_NF)
         out_ND = torch.empty_like(x_ND)
         self._product(self.act(up_NU), "down", out_ND)
         return out_ND.view(x_BTD.shape)
 
     def _product(self, rows: Tensor, name: str, out: Tensor) -> None:
-        """Write rows times one matrix into `out`, a part of the up product, so that nothing is joined later."""
+        """Write rows times one matrix into `out`, so that gate and up need not be joined later."""
         weight: Tensor = getattr(self, name)
         if self.has_bias:
             torch.addmm(getattr(self, f"{name}_bias"), rows, weight.t(), out=out)

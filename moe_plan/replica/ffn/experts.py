@@ -11,25 +11,41 @@ done in float32 where the layer's type is narrower.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from moe_plan.replica.ffn.dispatch import Choice, Dispatch, accumulate, dispatch
+from moe_plan.replica.ffn.products import (
+    Act,
+    ExpertWeights,
+    Group,
+    PackedExperts,
+    is_native,
+    pack,
+    packable,
+    packed,
+    plain,
+    widened,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+
+    from torch import Tensor
 
 __all__ = [
     "Choice",
     "Dispatch",
     "ExpertWeights",
+    "PackedExperts",
     "accumulate",
     "add_identity",
     "combine",
     "dispatch",
     "expert_rows",
+    "pack",
+    "packable",
     "run_experts",
 ]
 
@@ -37,21 +53,11 @@ GROUP_ROWS = 512
 """Rows that are gathered, multiplied and added to their tokens together: few enough for the caches."""
 
 
-class ExpertWeights(NamedTuple):
-    """Weights of E experts, [E, in, out]; the strides may be those of a transposed [E, out, in]."""
-
-    up_EDF: Tensor
-    """Gated: [E, D, 2F], gate columns first, then up; plain: [E, D, F]."""
-    down_EFD: Tensor
-    up_bias_EF: Tensor | None = None
-    down_bias_ED: Tensor | None = None
-
-
 def run_experts(
     x_TD: Tensor,
     choice: Choice,
-    weights: ExpertWeights,
-    act: Callable[[Tensor], Tensor],
+    weights: ExpertWeights | PackedExperts,
+    act: Act,
     *,
     weigh_input: bool = False,
 ) -> Tensor:
@@ -60,7 +66,7 @@ def run_experts(
     `act` is `activations.activation(...)`. With `weigh_input` the weight multiplies what goes into the
     expert and not what comes out (Llama 4).
     """
-    experts = len(weights.up_EDF)
+    experts = weights.experts
     plan = dispatch(choice, experts)
     out_TD = x_TD.new_zeros(x_TD.shape, dtype=_sum_type(x_TD.dtype))
     for rows, group in groups(plan.counts):
@@ -76,7 +82,7 @@ def run_experts(
 
 
 def expert_rows(
-    x_ND: Tensor, counts: tuple[int, ...], weights: ExpertWeights, act: Callable[[Tensor], Tensor]
+    x_ND: Tensor, counts: tuple[int, ...], weights: ExpertWeights | PackedExperts, act: Act
 ) -> Tensor:
     """Outputs [N, D], unweighted, of rows that are sorted by expert: `counts[e]` of them for expert e."""
     y_ND = torch.empty_like(x_ND)
@@ -99,10 +105,10 @@ def add_identity(out_TD: Tensor, x_TD: Tensor, choice: Choice, experts: int) -> 
     out_TD.addcmul_(x_TD.to(out_TD.dtype), weight_TK.sum(1, keepdim=True))
 
 
-def groups(counts: tuple[int, ...]) -> Iterator[tuple[slice, list[tuple[int, int]]]]:
+def groups(counts: tuple[int, ...]) -> Iterator[tuple[slice, Group]]:
     """Runs of rows with the experts, and the rows of each, that they are for."""
     start, rows = 0, 0
-    group: list[tuple[int, int]] = []
+    group: Group = []
     for expert, count in enumerate(counts):
         if not count:
             continue
@@ -115,27 +121,13 @@ def groups(counts: tuple[int, ...]) -> Iterator[tuple[slice, list[tuple[int, int
         yield slice(start, start + rows), group
 
 
-def _group(
-    x_nD: Tensor,
-    y_nD: Tensor,
-    group: list[tuple[int, int]],
-    weights: ExpertWeights,
-    act: Callable[[Tensor], Tensor],
-) -> None:
-    """Write a group's outputs to y, which may be x."""
-    sizes = [count for _, count in group]
-    up_nU = x_nD.new_empty((len(x_nD), weights.up_EDF.shape[2]))
-    for (expert, _), rows, out in zip(group, x_nD.split(sizes), up_nU.split(sizes), strict=True):
-        _product(rows, weights.up_EDF[expert], weights.up_bias_EF, expert, out)
-    for (expert, _), rows, out in zip(group, act(up_nU).split(sizes), y_nD.split(sizes), strict=True):
-        _product(rows, weights.down_EFD[expert], weights.down_bias_ED, expert, out)
-
-
-def _product(rows: Tensor, weight: Tensor, bias: Tensor | None, expert: int, out: Tensor) -> None:
-    if bias is None:
-        torch.mm(rows, weight, out=out)
+def _group(x_nD: Tensor, y_nD: Tensor, group: Group, weights: ExpertWeights | PackedExperts, act: Act) -> None:
+    if isinstance(weights, PackedExperts):
+        packed(x_nD, y_nD, group, weights, act)
+    elif x_nD.device.type == "cpu" and not is_native(x_nD.dtype):
+        widened(x_nD, y_nD, group, weights, act)
     else:
-        torch.addmm(bias[expert], rows, weight, out=out)
+        plain(x_nD, y_nD, group, weights, act)
 
 
 def _sum_type(dtype: torch.dtype) -> torch.dtype:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
 from torch.nn import functional
 
 from moe_plan.replica.block import Block
@@ -21,6 +19,8 @@ from moe_plan.replica.ffn.router import Router
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from torch import Tensor
 
     from moe_plan.replica.call import Call
     from moe_plan.replica.ffn.dispatch import Choice
@@ -58,7 +58,7 @@ class Experts(Block):
             self.declare("latent_up", hidden, spec.latent)
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Every tensor under its name; gate and up, and their biases, are views of the one that holds both."""
+        """Every tensor under its name; gate and up, and their biases, as views of what holds both."""
         for name in self._starts:
             tensor: Tensor = getattr(self, name)
             if name in {"up", "up_bias"}:
@@ -120,15 +120,15 @@ class Moe(Block):
         return y_TD.view(x_BTD.shape)
 
     def route(self, x_TD: Tensor, call: Call) -> Choice:
-        """Experts of each token: the router's, or those of a forced routing; counted where that costs nothing.
+        """Experts of each token: the router's, or those of a forced routing.
 
-        On the CPU, and of a forced routing, whose ids never left it, counts need no transfer; on another
-        device they are made only for who asked for them.
+        Tokens of each expert are counted here where the options ask for them, and where the routing is
+        forced: its ids are on the CPU, so that no device is waited for.
         """
         options, forced_TK = call.options, None
         if options.routing is not None:
             forced_TK = options.routing.choose(call.layer, len(x_TD), self.spec.top_k, self.choices)
-        choice = self.router(x_TD, call.ids_BT.reshape(-1), forced_TK)
+        choice: Choice = self.router(x_TD, call.ids_BT.reshape(-1), forced_TK)
         if forced_TK is None and options.counts is None:
             return choice
         chosen_TK = choice.experts_TK if forced_TK is None else forced_TK

@@ -3,7 +3,7 @@
 Legend: T tokens, D hidden, E choices (experts, then zero-compute ones), K experts of a token, G groups,
 n experts of a group.
 
-The product with the router's matrix is done in the type of the weights; scores, choice and weights in float32.
+The product with the router's matrix is done in the type of the weights; scores and choice in float32.
 """
 
 from __future__ import annotations

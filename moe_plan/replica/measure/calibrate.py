@@ -7,6 +7,7 @@ shapes are priced by interpolation.
 from __future__ import annotations
 
 from functools import partial
+from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -55,6 +56,8 @@ class Rates(NamedTuple):
     """Seconds for each byte moved of a mean over rows."""
     gather: Table
     """Seconds for each byte moved of rows picked by index."""
+    walk: float = 1.0
+    """How many times as long the fixed part takes in a model, which walks through far more code than a loop."""
 
 
 def calibrate(device: torch.device, dtype: torch.dtype) -> Rates:
@@ -150,3 +153,14 @@ def _by_size(
 
 def _picked(x: Tensor) -> Tensor:
     return x.index_select(0, torch.arange(len(x), device=x.device))
+
+
+def typical(rates: list[Rates]) -> Rates:
+    """Medians of several calibrations, number by number."""
+    return Rates(*(_median(values) for values in zip(*rates, strict=True)))
+
+
+def _median(values: tuple[object, ...]) -> object:
+    if isinstance(values[0], float):
+        return median(values)
+    return tuple(_median(items) for items in zip(*values, strict=True))

@@ -86,7 +86,12 @@ def operation(name: str, args: Iterable[Any], out: list[Tensor]) -> Operation:
         left, right = tensors[-2], tensors[-1]
         batch, rows, inner = left.shape
         return Operation("batched-product", name, rows, right.shape[2], inner, batch, largest, moved)
-    return Operation(_kind(name), name, elements=largest, bytes_moved=moved)
+    kind = _kind(name)
+    if kind == "gather":
+        # Of what is picked from, only what is picked is read.
+        largest = min((t.numel() for t in (*tensors, *out) if t.is_floating_point()), default=0)
+        moved = 2 * largest * (out[0].element_size() if out else 0)
+    return Operation(kind, name, elements=largest, bytes_moved=moved)
 
 
 def _kind(name: str) -> Kind:
