@@ -1,17 +1,20 @@
 """The replica's sparse layer against transformers' experts implementations, alternating in one run.
 
     OMP_NUM_THREADS=1 python benchmarks/sparse_layer.py [--shapes NAME,...] [--dtypes fp32,bf16]
-        [--tokens 1,8,64,512,4096] [--rounds 20] [--width 0.5]
+        [--tokens 1,8,64,512,4096] [--rounds 20] [--width 1]
 
-Same weights, same routing, outputs compared before anything is timed. In each round every competitor runs
-once on that round's own random routing (uniform over experts), next to a measurement of the machine: its
-best large GEMM in this type (plain or packed weights) and its fastest plain read of memory. Printed are
-medians over the rounds of process CPU time, as a ratio to the limit: the larger of the active FLOPs at that
-GEMM's rate and the bytes of the touched experts at that bandwidth. A competitor that takes more than
-`SLOW` times our time is timed in 3 rounds; one that would gather more than `GATHER_BYTES` is not run.
+Same weights, same routing, outputs compared before anything is timed. In each round every competitor runs on
+that round's own random routings (uniform over experts): one of them, or `CALLS` in a row below 64 tokens, as
+a decode step runs layer after layer. Beside them the machine is measured: its best large GEMM in this type
+(plain or packed weights) and its fastest plain read of memory. Printed are medians over the rounds of process
+CPU time, as a ratio to the limit: the larger of the active FLOPs at that GEMM's rate and the bytes of the
+touched experts at that bandwidth. `ours` holds packed weights where oneDNN can, `unpacked` plain ones. A
+competitor that takes more than `SLOW` times our time is timed in 3 rounds; one that would gather more than
+`GATHER_BYTES` is not run.
 
 Routed experts only: a shared expert is a dense FFN and the same for everybody. Widths are `--width` times
-those of Mixtral-8x7B, DeepSeek-V2-Lite and Qwen3-30B-A3B; weights exceed the last cache in each shape.
+those of DeepSeek-V2-Lite and Qwen3-30B-A3B, and half those of Mixtral-8x7B: 1.3 to 2.3 GiB in fp32 for each
+of the three layouts held (packed, [in, out], transformers' [out, in]), far beyond the last cache.
 """
 
 from __future__ import annotations
@@ -20,52 +23,25 @@ import argparse
 import gc
 import statistics
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
-from transformers.models.deepseek_v2 import configuration_deepseek_v2, modeling_deepseek_v2
-from transformers.models.mixtral import configuration_mixtral, modeling_mixtral
-from transformers.models.qwen3_moe import configuration_qwen3_moe, modeling_qwen3_moe
+from sparse_layer_peers import PEERS, SHAPES, competitors, routed
 
-from moe_plan.replica.ffn.activations import activation
-from moe_plan.replica.ffn.experts import Choice, ExpertWeights, pack, packable, run_experts
+from moe_plan.replica.ffn.experts import ExpertWeights, pack, packable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+    from sparse_layer_peers import Forward, Shape
     from torch import Tensor
 
+    from moe_plan.replica.ffn.experts import Choice
+
 SLOW = 4.0
+CALLS = 8
 GATHER_BYTES = 4e9
-PEERS = ("eager", "grouped_mm", "batched_mm")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-class Shape(NamedTuple):
-    """A published sparse layer."""
-
-    hidden: int
-    width: int
-    experts: int
-    top_k: int
-
-    def scaled(self, factor: float) -> Shape:
-        """The same counts of experts, narrower."""
-        return self._replace(hidden=int(self.hidden * factor), width=int(self.width * factor))
-
-    @property
-    def elements(self) -> int:
-        """Weights of one expert."""
-        return 3 * self.hidden * self.width
-
-
-SHAPES = {
-    "mixtral": Shape(4096, 14336, 8, 2).scaled(0.5),
-    "deepseek-v2": Shape(2048, 1408, 64, 6),
-    "qwen3": Shape(2048, 768, 128, 8),
-}
-
-Forward = "Callable[[Tensor, Choice], Tensor]"
 
 
 class Machine:
@@ -85,10 +61,10 @@ class Machine:
 
     def seconds_per_flop(self) -> float:
         """Of a large GEMM."""
-        runs = [_seconds(lambda: self.square @ self.square)]
+        runs = [_seconds(torch.mm, [(self.square, self.square)])]
         if self.packed is not None:
             linear = torch.ops.mkldnn._linear_pointwise.default  # noqa: SLF001
-            runs.append(_seconds(lambda: linear(self.square, self.packed, None, "none", [], "")))
+            runs.append(_seconds(linear, [(self.square, self.packed, None, "none", [], "")]))
         return min(runs) / (2 * 2048**3)
 
 
@@ -96,8 +72,9 @@ def main() -> None:
     """Print one table for each shape and type."""
     options = _options()
     torch.set_num_threads(options.threads)
-    torch.set_grad_enabled(False)  # noqa: FBT003
-    print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {options.threads} thread(s)")
+    torch.set_grad_enabled(False)
+    capability = torch.backends.cpu.get_cpu_capability()
+    print(f"torch {torch.__version__}, {capability}, {options.threads} thread(s)")
     for name in options.shapes.split(","):
         for kind in options.dtypes.split(","):
             shape = SHAPES[name].scaled(options.width)
@@ -115,87 +92,36 @@ def _table(name: str, shape: Shape, dtype: torch.dtype, options: argparse.Namesp
     print(f"{'tokens':>6} {'limit':>9} {'bound':>7}", *(f"{n:>11}" for n in forwards), f"{'lead':>7}")
     for tokens in (int(t) for t in options.tokens.split(",")):
         _line(tokens, shape, forwards, machine, options.rounds)
-    tokens = 4096
-    peaks = {n: peak_bytes(f, *routed(tokens, shape, dtype, 0)) for n, f in forwards.items() if n != "batched_mm"}
-    print("peak extra MiB at 4096:", ", ".join(f"{n} {b / 2**20:.1f}" for n, b in peaks.items()))
+    del forwards["batched_mm"]
+    peaks = {name: peak_bytes(f, *routed(4096, shape, dtype, 0)) for name, f in forwards.items()}
+    print("peak extra MiB at 4096:", ", ".join(f"{name} {b / 2**20:.1f}" for name, b in peaks.items()))
 
 
-def competitors(name: str, shape: Shape, dtype: torch.dtype) -> dict[str, Forward]:
-    """Every forward on the same weights, ours first."""
-    up = (torch.randn(shape.experts, 2 * shape.width, shape.hidden) * 0.02).to(dtype)
-    down = (torch.randn(shape.experts, shape.hidden, shape.width) * 0.02).to(dtype)
-    outputs_first = ExpertWeights(up.transpose(1, 2), down.transpose(1, 2))
-    act = activation("silu", gated=True)
-    found: dict[str, Forward] = {}
-    if packable(outputs_first):
-        packed = pack(outputs_first)
-        found["ours"] = lambda x, choice: run_experts(x, choice, packed, act)
-    plain = ExpertWeights(*(w.contiguous() for w in outputs_first[:2]))
-    found["unpacked"] = lambda x, choice: run_experts(x, choice, plain, act)
-    for peer in PEERS:
-        module = _module(name, shape, peer)
-        module.gate_up_proj.data, module.down_proj.data = up, down
-        found[peer] = lambda x, choice, module=module: module(x, choice.experts_TK, choice.weights_TK)
-    return found
-
-
-def _module(name: str, shape: Shape, implementation: str) -> torch.nn.Module:
-    same = {"hidden_size": shape.hidden, "hidden_act": "silu"}
-    with torch.device("meta"):
-        if name == "mixtral":
-            config = configuration_mixtral.MixtralConfig(
-                **same, intermediate_size=shape.width, num_local_experts=shape.experts
-            )
-            make = modeling_mixtral.MixtralExperts
-        elif name == "deepseek-v2":
-            config = configuration_deepseek_v2.DeepseekV2Config(
-                **same, moe_intermediate_size=shape.width, n_routed_experts=shape.experts
-            )
-            make = modeling_deepseek_v2.DeepseekV2Experts
-        else:
-            config = configuration_qwen3_moe.Qwen3MoeConfig(
-                **same, moe_intermediate_size=shape.width, num_experts=shape.experts
-            )
-            make = modeling_qwen3_moe.Qwen3MoeExperts
-        config._experts_implementation = implementation  # noqa: SLF001
-        return make(config)
-
-
-def routed(tokens: int, shape: Shape, dtype: torch.dtype, seed: int) -> tuple[Tensor, Choice]:
-    """Tokens and their experts, drawn uniformly."""
-    generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(tokens, shape.hidden, generator=generator).to(dtype)
-    scores = torch.rand(tokens, shape.experts, generator=generator).softmax(-1)
-    weights, experts = scores.topk(shape.top_k)
-    return x, Choice(experts, (weights / weights.sum(-1, keepdim=True)).to(dtype))
-
-
-def _line(
-    tokens: int, shape: Shape, forwards: dict[str, Forward], machine: Machine, rounds: int
-) -> None:
+def _line(tokens: int, shape: Shape, forwards: dict[str, Forward], machine: Machine, rounds: int) -> None:
     dtype = machine.square.dtype
     running = dict(forwards)
     if tokens * shape.top_k * shape.elements * dtype.itemsize > GATHER_BYTES:
         del running["batched_mm"]
-    compare(running, *routed(tokens, shape, dtype, 1000))
+    calls = CALLS if tokens < 64 else 1
+    compare(running, *routed(tokens, shape, dtype, -1))
     seconds: dict[str, list[float]] = {name: [] for name in running}
-    bytes_, flops, limits, memory_bound = [], [], [], 0
+    streaming, computing = [], []
     for round_ in range(rounds):
-        x, choice = routed(tokens, shape, dtype, round_)
-        touched = len(choice.experts_TK.unique())
-        bytes_.append(machine.seconds_per_byte() * touched * shape.elements * dtype.itemsize)
-        flops.append(machine.seconds_per_flop() * 2 * tokens * shape.top_k * shape.elements)
+        inputs = [routed(tokens, shape, dtype, round_ * calls + call) for call in range(calls)]
+        touched = statistics.mean(len(set(choice.experts_TK.flatten().tolist())) for _, choice in inputs)
+        streaming.append(machine.seconds_per_byte() * touched * shape.elements * dtype.itemsize)
+        computing.append(machine.seconds_per_flop() * 2 * tokens * shape.top_k * shape.elements)
         for name, forward in running.items():
             if round_ < 3 or statistics.median(seconds[name]) < SLOW * statistics.median(seconds["ours"]):
-                seconds[name].append(_seconds(lambda: forward(x, choice)))  # noqa: B023
-    streaming, computing = statistics.median(bytes_), statistics.median(flops)
-    limit = max(streaming, computing)
+                seconds[name].append(_seconds(forward, inputs) / calls)
+    limits = {"memory": statistics.median(streaming), "compute": statistics.median(computing)}
+    bound = max(limits, key=lambda name: limits[name])
     medians = {name: statistics.median(runs) for name, runs in seconds.items()}
-    best_peer = min(medians[name] for name in PEERS if name in medians)
-    cells = [f"{medians[name] / limit:11.2f}" if name in medians else f"{'-':>11}" for name in forwards]
-    lead = best_peer / next(iter(medians.values())) - 1
-    bound = "memory" if streaming > computing else "compute"
-    print(f"{tokens:6} {limit * 1e3:6.2f} ms {bound:>7}", *cells, f"{lead:7.1%}", flush=True)
+    ratios = [
+        f"{medians[name] / limits[bound]:11.2f}" if name in medians else f"{'-':>11}" for name in forwards
+    ]
+    lead = min(medians[name] for name in PEERS if name in medians) / medians["ours"] - 1
+    print(f"{tokens:6} {limits[bound] * 1e3:6.2f} ms {bound:>7}", *ratios, f"{lead:7.1%}", flush=True)
 
 
 def compare(forwards: dict[str, Forward], x: Tensor, choice: Choice) -> None:
@@ -206,7 +132,8 @@ def compare(forwards: dict[str, Forward], x: Tensor, choice: Choice) -> None:
     for name, output in outputs.items():
         error = ((output - expected).norm() / expected.norm()).item()
         if not error < tolerance:
-            raise SystemExit(f"{name} differs from eager by {error:.1e}")
+            message = f"{name} differs from eager by {error:.1e}"
+            raise SystemExit(message)
 
 
 def peak_bytes(forward: Forward, x: Tensor, choice: Choice) -> int:
@@ -222,9 +149,10 @@ def peak_bytes(forward: Forward, x: Tensor, choice: Choice) -> int:
     return peak
 
 
-def _seconds(run: Callable[[], object]) -> float:
+def _seconds(forward: Callable[..., object], inputs: Iterable[tuple[object, ...]] = ((),)) -> float:
     start = time.process_time()
-    run()
+    for arguments in inputs:
+        forward(*arguments)
     return time.process_time() - start
 
 
@@ -236,7 +164,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--dtypes", default="fp32,bf16")
     parser.add_argument("--tokens", default="1,8,64,512,4096")
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--width", type=float, default=0.5)
+    parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
 

@@ -43,7 +43,9 @@ def bare_environment(**extra: str) -> dict[str, str]:
     return {**kept, **fixed, **extra}
 
 
-def run_cli(*arguments: str, stdin: str | bytes = b"", cwd: Path | None = None, **extra: str) -> Ran:
+def run_cli(
+    *arguments: str, stdin: str | bytes = b"", cwd: Path | None = None, timeout: float = 30, **extra: str
+) -> Ran:
     """Run the command on `arguments` with `extra` in its environment."""
     done = subprocess.run(
         [*COMMAND, *arguments],
@@ -51,7 +53,7 @@ def run_cli(*arguments: str, stdin: str | bytes = b"", cwd: Path | None = None, 
         capture_output=True,
         env=bare_environment(**extra),
         cwd=cwd,
-        timeout=30,
+        timeout=timeout,
         check=False,
     )
     return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from itertools import count
+from pathlib import Path
 from types import ModuleType
+
+from conftest import Ran, bare_environment
 
 from moe_plan.errors import InputError, Problem, ReplicaError, UnavailableError
 from moe_plan.plan.ledger import Ledger, Line
 
+FAKE = Path(__file__).resolve()
 TENSORS = {
     "embedding": 128_000,
     "attention.q": 4_194_304,
@@ -39,6 +44,11 @@ def holding(model, request):
 def differing(model, request):
     """Two quantities differ: one by a single element, one beyond its band."""
     lines = [_wrong(line) for line in _lines(request)]
+    return _ledger(model, request, tuple(lines))
+
+
+def differing_in_all(model, request):
+    lines = [line._replace(measured=2 * line.predicted, band=None, judged=True) for line in _lines(request)]
     return _ledger(model, request, tuple(lines))
 
 
@@ -83,6 +93,8 @@ def elsewhere(model, request):
 
 
 def interrupted(model, request):
+    # A run in the background of a script ignores Ctrl-C, and its children would too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(20)
 
@@ -99,6 +111,7 @@ def slow(model, request):
 
 WITNESSES = {
     "differs": differing,
+    "many": differing_in_all,
     "hostile": hostile,
     "fails": failing,
     "oom": without_memory,
@@ -129,7 +142,15 @@ def _lines(request):
     yield from _forward("prefill", request.tokens)
     for step in range(1, request.steps + 1):
         yield from _forward(f"decode step {step}", 1)
-    yield Line("distinct experts", f"{request.tokens} tokens, uniform", 7.9919, 7.99, "experts", 0.0123, note="mean of 20 seeds")
+    yield Line(
+        "distinct experts",
+        f"{request.tokens} tokens, uniform",
+        7.9919,
+        7.99,
+        "experts",
+        0.0123,
+        note="mean of 20 seeds",
+    )
     yield Line("distinct experts", f"{request.tokens} tokens, the router's own choice", 7.9919, 7.1, "experts", None, False, "random weights, not trained ones")  # fmt: skip
     yield Line("memory", "weights allocated", 4 * total, 4 * total, "bytes", note="fp32")
     yield Line("memory", "peak activations of prefill", 1_254_400, 1_262_592, "bytes", 0.02)
@@ -137,7 +158,14 @@ def _lines(request):
         yield Line("time", "prefill", 0.01234, 0.01301, "s", 0.15)
         yield Line("time", "decode step", 0.002, 0.00192, "s", 0.15)
     if request.full_width:
-        yield Line("full width: parameters", "experts.gate", 15_032_385_536, 15_032_385_536, "parameters", note=LAYERS)
+        yield Line(
+            "full width: parameters",
+            "experts.gate",
+            15_032_385_536,
+            15_032_385_536,
+            "parameters",
+            note=LAYERS,
+        )
         yield Line("full width: parameters", "all parameters", 46_702_792_704, 46_702_792_704, "parameters")
 
 
@@ -156,6 +184,20 @@ def _wrong(line):
     if line.name == "peak activations of prefill":
         return line._replace(measured=1_500_000, note="the softmax is not done in place")
     return line
+
+
+def run_fake(outcomes: str, *arguments: str, stdout: int = subprocess.PIPE, **extra: str) -> Ran:
+    """The command with `outcomes` for its models (`name=outcome,...`)."""
+    done = subprocess.run(
+        [sys.executable, FAKE, outcomes, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        env=bare_environment(**extra),
+        timeout=30,
+        check=False,
+    )
+    return Ran(done.returncode, (done.stdout or b"").decode(), done.stderr.decode())
 
 
 def install(outcomes):

@@ -23,7 +23,7 @@ attention:
     rank_scaling: true
     temperature: {beta: 0.1, span: 8192}
     rope:
-      theta: 1e6
+      theta: 1000000
       interleaved: true
       scaling: {kind: yarn, factor: 40, original_context: 4096, mscale: 1.0, mscale_all_dim: 1.0}
 ffn:
@@ -75,7 +75,7 @@ embedding_scale: sqrt-hidden
 residual_scale: 0.22
 logit_scale: 0.5
 logit_softcap: 30
-norm: {kind: layer, bias: true, eps: 1e-5, zero_centered: true}
+norm: {kind: layer, bias: true, eps: 1.0e-5, zero_centered: true}
 final_norm: false
 attention:
   full: {kind: gqa, heads: 16, kv_heads: 2, head_dim: 256, bias: [q, k, v], qk_norm: head, gate: true, rope: null}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mutant import Mutant
 
 BUILD = "anatomy/build.py"
+FLOWS = "spec/flows.py"
 INVENTORY = "anatomy/inventory.py"
 
 LAYERS_AND_PARTS = (
@@ -87,15 +88,43 @@ LAYERS_AND_PARTS = (
     ),
     Mutant(
         "one norm a layer",
-        "spec/flows.py",
+        FLOWS,
         "len(block_names(run.attention)) + len(block_names(run.ffn))",
         "1",
         "test_worked.test_whole_model",
     ),
+    Mutant(
+        "a sandwich of one slice",
+        FLOWS,
+        'return 2 * blocks if run.flow == "sandwich" else blocks',
+        "return blocks",
+        "test_worked.test_norms_of_a_flow",
+    ),
+    Mutant(
+        "a norm for each block of a shortcut",
+        FLOWS,
+        'Shape(2, ("dense", "dense", "moe"), 4)',
+        'Shape(2, ("dense", "dense", "moe"), 5)',
+        "test_worked.test_norms_of_a_flow",
+    ),
+    Mutant(
+        "Gemma's experts without their norms",
+        FLOWS,
+        'Shape(1, ("dense", "moe"), 7)',
+        'Shape(1, ("dense", "moe"), 4)',
+        "test_worked.test_norms_of_a_flow",
+    ),
+    Mutant(
+        "norms that a run gives are not taken",
+        FLOWS,
+        "return flow_norms(run) if run.norms is None else run.norms",
+        "return flow_norms(run)",
+        "test_worked.test_norms",
+    ),
     Mutant("norm biases dropped", BUILD, "if norm.bias:", "if False:", "test_worked.test_norms"),
     Mutant(
         "second block of a layer overwrites the first",
-        BUILD,
+        FLOWS,
         "return (value,) if isinstance(value, str) else value",
         "return (value,) if isinstance(value, str) else value[:1]",
         "test_worked.test_layer_with_several_blocks",

@@ -10,6 +10,7 @@ import time
 
 import pytest
 from conftest import bare_environment, run_cli, run_shell
+from fake_witness import run_fake
 
 from moe_plan.cli import exit_codes
 
@@ -73,6 +74,9 @@ REACHED = {
     2: lambda: run_cli("compar").code,
     3: lambda: run_cli("compare", "mixtrall").code,
     4: lambda: run_shell("moe-plan compare mixtral-8x7b >/dev/full").code,
+    5: lambda: run_fake("dbrx=fails", "verify", "dbrx").code,
+    10: lambda: run_fake("dbrx=differs", "verify", "dbrx").code,
+    15: lambda: run_fake("dbrx=differs", "verify", "dbrx", "--detailed-exitcode").code,
     130: lambda: stopped_by(signal.SIGINT),
     141: lambda: with_reader_gone("compare", "mixtral-8x7b")[0],
     143: lambda: stopped_by(signal.SIGTERM),
@@ -85,7 +89,7 @@ def test_every_documented_exit_code_is_reached(code):
 
 
 def test_the_table_of_exit_codes_stands_in_every_help():
-    for arguments in ((), ("compare",), ("explain",), ("models",), ("schema",), ("help",)):
+    for arguments in ((), ("compare",), ("explain",), ("verify",), ("models",), ("schema",), ("help",)):
         assert exit_codes.text().splitlines()[-1].strip() in run_cli(*arguments, "--help").out
 
 

@@ -15,8 +15,30 @@ from conftest import README_MODELS, ROOT, bare_environment, run_cli
 COMMON = ["--color", "--debug", "--format", "--help", "--output", "--quiet", "-h", "-o", "-q"]
 OPTIONS = {
     "": ["--debug", "--help", "--install-completion", "--show-completion", "--version", "-h"],
-    "compare": sorted([*COMMON, "--batch", "--context", "--kv", "--weights"]),
+    "compare": sorted(
+        [*COMMON, "--batch", "--context", "--detailed-exitcode", "--kv", "--verify", "--weights"]
+    ),
     "explain": sorted([*COMMON, "--component", "--context", "--kv", "--layer", "--weights"]),
+    "verify": sorted(
+        [
+            *COMMON,
+            "--all",
+            "--detailed-exitcode",
+            "--device",
+            "--dtype",
+            "--full-width",
+            "--lines",
+            "--max-memory",
+            "--no-full-width",
+            "--no-time",
+            "--scale",
+            "--seed",
+            "--steps",
+            "--threads",
+            "--time",
+            "--tokens",
+        ]
+    ),
     "models": sorted([*COMMON, "--attention", "--dense", "--max-total", "--min-total", "--moe", "--sort"]),
     "schema": ["--debug", "--help", "-h"],
     "help": ["--debug", "--help", "-h"],

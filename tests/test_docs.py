@@ -77,7 +77,7 @@ def test_every_shipped_spec_points_editors_to_the_schema():
 
 
 def test_files_that_documents_link_to_exist():
-    for document in ("README.md", "CONTRIBUTING.md", "docs/numbers.md"):
+    for document in ("README.md", "CONTRIBUTING.md", "docs/numbers.md", "docs/verify.md"):
         path = ROOT / document
         for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
             assert (path.parent / target).exists(), (document, target)
@@ -85,7 +85,7 @@ def test_files_that_documents_link_to_exist():
 
 def test_exit_codes_in_help_and_errors_agree():
     text = run_cli("help", "exit-codes").out
-    for code in ("0", "1", "2", "3", "4", "5", "10", "130", "141", "143"):
+    for code in ("0", "1", "2", "3", "4", "5", "10", "15", "130", "141", "143"):
         assert re.search(rf"^\s*{code}\b", text, re.MULTILINE), code
     classes = (MoePlanError, UsageError, InputError, UnavailableError, ReplicaError)
     named = (exit_codes.BUG, exit_codes.USAGE, exit_codes.INPUT, exit_codes.UNAVAILABLE, exit_codes.REPLICA)

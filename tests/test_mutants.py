@@ -34,7 +34,7 @@ PACKAGE = Path(moe_plan.__file__).parent
 # The packages themselves are replaced too, so that what they hold as attributes is put back with them.
 PACKAGES = ("moe_plan", "moe_plan.spec")
 CALCULATOR = ("moe_plan.anatomy", "moe_plan.estimate", "moe_plan.api")
-READING = ("moe_plan.spec.locked", "moe_plan.spec.catalogue", "moe_plan.spec.load", "moe_plan.spec.rules")
+READING = tuple(f"moe_plan.spec.{module}" for module in ("locked", "catalogue", "load", "rules", "flows"))
 
 
 class PatchedLoader(SourceFileLoader):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from worked import HIDDEN, VOCAB
 
 from moe_plan.anatomy.build import inventory
@@ -122,6 +123,25 @@ def test_norms():
     assert biased.components["norm"] == 2 * (4 * 20 + 10)
     four = model(spec(layers=(Run(repeat=3, attention="full", ffn="dense", norms=4),), final_norm=False))
     assert four.components["norm"] == 3 * 4 * 10
+
+
+@pytest.mark.parametrize(
+    ("flow", "attention", "ffn", "each"),
+    [
+        ("sequential", "full", "dense", 2),
+        ("sequential", ("full", "full"), ("dense", "experts", "dense"), 5),
+        ("sequential", "full", None, 1),
+        ("sandwich", "full", "dense", 4),
+        ("sandwich", None, "experts", 2),
+        ("normed-residual", "full", "experts", 2),
+        ("dense-residual", "full", ("dense", "experts"), 3),
+        ("shortcut", ("full", "full"), ("dense", "dense", "experts"), 4),
+        ("parallel-sandwich", "full", ("dense", "experts"), 7),
+    ],
+)
+def test_norms_of_a_flow(flow, attention, ffn, each):
+    run = Run(repeat=3, attention=attention, ffn=ffn, flow=flow)
+    assert model(spec(layers=(run,), final_norm=False)).components["norm"] == 3 * each * 10
 
 
 def test_part_of_its_own_width():

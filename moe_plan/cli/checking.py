@@ -57,7 +57,8 @@ def conclude(
     except ReaderGone as gone:
         # A verdict outlives the reader.
         code = code or gone.exit_code
-    write_error(complaints)
+    finally:
+        write_error(complaints)
     return code
 
 
@@ -122,7 +123,8 @@ def _complaint(check: Check) -> str:
     named = "; ".join(map(_named, differing[:_LINES_NAMED]))
     more = len(differing) - _LINES_NAMED
     rest = f"; and {more} more" if more > 0 else ""
-    quantities = f"{len(differing)} of {len(check.ledger.lines)} quantities differ"
+    verb = "differs" if len(differing) == 1 else "differ"
+    quantities = f"{len(differing)} of {len(check.ledger.lines)} quantities {verb}"
     return f"moe-plan: {clean(check.model)}: {quantities}: {named}{rest}"
 
 

@@ -1,4 +1,4 @@
-"""The ground of every replica module: parameters that carry the field's own names, made on the meta device first.
+"""The ground of every replica module: parameters under the field's own names, made on the meta device first.
 
 A block is built without memory, so that its bytes are known, and can be refused, before any is taken.
 """
@@ -26,17 +26,10 @@ class Block(nn.Module):
         super().__init__()
         self._starts: dict[str, tuple[Start, int]] = {}
 
-    def declare(
-        self,
-        name: str,
-        *shape: int,
-        start: Start = "matrix",
-        fan_in: int | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
+    def declare(self, name: str, *shape: int, start: Start = "matrix", fan_in: int | None = None) -> None:
         """Declare parameter `name`; a matrix is scaled by 1 / sqrt(`fan_in`), by default its last dimension."""
         self._starts[name] = (start, fan_in or shape[-1])
-        empty = torch.empty(shape, dtype=dtype or torch.get_default_dtype(), device="meta")
+        empty = torch.empty(shape, dtype=torch.get_default_dtype(), device="meta")
         self.register_parameter(name, nn.Parameter(empty, requires_grad=False))
 
     def declare_buffer(

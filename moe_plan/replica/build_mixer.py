@@ -44,7 +44,7 @@ def _recurrence(block: AnyRecurrence, place: Place) -> Mixer:
         case "kda":
             return delta.KimiDeltaMixer(block, hidden, norm)
         case "lightning":
-            return lightning.LightningMixer(block, hidden, norm, layer=place.index, layers=place.layers)
+            return lightning.LightningMixer(block, hidden, norm, layer=place.number, layers=place.layers)
         case "mamba1":
             return mamba1.Mamba1Mixer(block, hidden, norm)
         case "mamba2":

@@ -12,13 +12,12 @@ from moe_plan.replica.rope import tables
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from moe_plan.replica.ffn.experts import Choice
     from moe_plan.spec.model import Norm
     from moe_plan.spec.rope import Rope
 
 
 class Routing(Protocol):
-    """A choice of experts that does not come from the router: for profiles, and where nothing can be computed."""
+    """A choice of experts that is not the router's: for profiles, and where nothing can be computed."""
 
     def choose(self, layer: int, tokens: int, top_k: int, choices: int) -> Tensor:
         """Experts of each token: [tokens, top_k] int64 on the CPU, distinct in a row, below `choices`."""
@@ -50,7 +49,7 @@ class Call:
     """The encoder's output, where there is one."""
     layer: int = 0
     """Index of the decoder layer that is running."""
-    kept: dict[str, Any] = field(default_factory=dict)
+    kept: dict[Any, Any] = field(default_factory=dict)
     """What a layer leaves for later ones: keys and values, an indexer's choice."""
     _tables: dict[Any, tuple[Tensor, Tensor]] = field(default_factory=dict)
 

@@ -9,8 +9,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# Version 1 writes its absence of a limit as the largest multiple of a page.
-_UNLIMITED = 1 << 62
 _LONGEST_NUMBER = 30
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
@@ -116,17 +114,16 @@ def _statistic(path: Path, key: str) -> int:
 
 
 def _number(path: Path) -> int | None:
-    """The number in a file; None where there is no file, no number, or one that means no limit."""
+    """The number in a file; None where there is no file or no number, as in `max`."""
     found = lines_of(path)
     return _parsed(found[0]) if found else None
 
 
 def _parsed(text: str) -> int | None:
     digits = text.strip()
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= _LONGEST_NUMBER):
-        return None
-    number = int(digits)
-    return number if number < _UNLIMITED else None
+    # Without a limit version 1 writes the largest number there is, which bounds nothing.
+    is_number = digits.isascii() and digits.isdigit() and len(digits) <= _LONGEST_NUMBER
+    return int(digits) if is_number else None
 
 
 def _unescaped(path: str) -> str:

@@ -61,17 +61,17 @@ class Hyper(Block):
         count, scale, base = self.streams, self.scale.float(), self.base.float()
         pre_BTS = torch.sigmoid(maps_BTM[..., :count] * scale[0] + base[:count]).add_(EPS)
         post = torch.sigmoid(maps_BTM[..., count : 2 * count] * scale[1] + base[count : 2 * count]).mul_(2)
-        mixing = (maps_BTM[..., 2 * count :] * scale[2] + base[2 * count :]).unflatten(-1, (count, count))
+        mixing = maps_BTM[..., 2 * count :] * scale[2] + base[2 * count :]
+        mixing = mixing.view(*mixing.shape[:2], count, count)
         mixing = doubly_stochastic(torch.softmax(mixing, dim=-1).add_(EPS))
         carry = Carry(post.to(x_BTSD.dtype), mixing.to(x_BTSD.dtype))
         return _sum_of_streams(x_BTSD, pre_BTS), carry
 
     def write(self, x_BTSD: Tensor, out_BTD: Tensor, carry: Carry) -> Tensor:
         """The streams after the block, [B, T, S, D]."""
-        shape = x_BTSD.shape[:2]
         with named(f"{self.owner}.mix"):
             mixed = torch.bmm(carry.mixing_BTSS.flatten(0, 1).transpose(1, 2), x_BTSD.flatten(0, 1))
-        return mixed.unflatten(0, shape).addcmul_(carry.post_BTS.unsqueeze(-1), out_BTD.unsqueeze(2))
+        return mixed.view(x_BTSD.shape).addcmul_(carry.post_BTS.unsqueeze(-1), out_BTD.unsqueeze(2))
 
 
 class HyperHead(Block):

@@ -40,7 +40,8 @@ class Place(NamedTuple):
     norm: Norm
     streams: int | None
     """Residual streams of hyper-connections."""
-    index: int
+    number: int
+    """Which layer of the stack it is, from 0."""
     layers: int
 
 
@@ -73,7 +74,9 @@ class Layer(Block):
             place.norm, run.norms if run.norms is not None else norms_of(run.flow, blocks), hidden
         )
         self.hypers = nn.ModuleList(
-            Hyper(place.streams, hidden, index, place.norm) for index in range(blocks if place.streams else 0)
+            Hyper(place.streams, hidden, index, place.norm)
+            for index in range(blocks)
+            if place.streams is not None
         )
         self.extra = Extra(run)
 
@@ -102,17 +105,16 @@ class Layer(Block):
         steps = self._steps(states, call)
         if self.hypers:
             return self._through_streams(x, steps)
-        if self.flow == "sequential":
-            return self._sequential(x, steps)
-        if self.flow == "sandwich":
-            return self._sandwich(x, steps)
-        if self.flow == "normed-residual":
-            return self._normed_residual(x, steps)
-        if self.flow == "dense-residual":
-            return self._dense_residual(x, steps)
-        if self.flow == "shortcut":
-            return self._shortcut(x, steps)
-        return self._parallel_sandwich(x, steps, call)
+        if self.flow == "parallel-sandwich":
+            return self._parallel_sandwich(x, steps, call)
+        flows = {
+            "sequential": self._sequential,
+            "sandwich": self._sandwich,
+            "normed-residual": self._normed_residual,
+            "dense-residual": self._dense_residual,
+            "shortcut": self._shortcut,
+        }
+        return flows[self.flow](x, steps)
 
     def _steps(self, states: list[State] | None, call: Call) -> list[Callable[[Tensor], Tensor]]:
         """Each block as a function of its input."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -80,7 +79,8 @@ class Stack(Block):
             with named(f"{self.part}.{index}"):
                 x = layer(x, None if states is None else states[index], call)
         if self.collapse is not None:
-            x = self.collapse(x)
+            with named(self.part):
+                x = self.collapse(x)
         return self.final(x, 0) if self.has_final_norm else x
 
 

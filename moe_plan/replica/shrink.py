@@ -20,7 +20,6 @@ from moe_plan.spec.catalogue import validated as of_class
 from moe_plan.spec.model import ModelSpec, Published
 from moe_plan.spec.rules import checked
 from moe_plan.spec.stacks import stacks
-from moe_plan.spec.validate import validated
 from moe_plan.spec.yaml_reader import Document, Place
 
 if TYPE_CHECKING:
@@ -81,22 +80,31 @@ def shrink(
 
 
 def largest_scale(
-    spec: ModelSpec, budget_bytes: int, bytes_of: BytesOf, *, tokens: int = TOKENS
+    spec: ModelSpec,
+    budget_bytes: int,
+    bytes_of: BytesOf,
+    *,
+    least_bytes_of: BytesOf | None = None,
+    tokens: int = TOKENS,
 ) -> Fraction | None:
     """The largest step of LADDER at which `bytes_of` the shrunk spec is within the budget; None if none is.
 
-    Found by halving, so `bytes_of`, which must not grow as the scale falls, is asked a handful of times.
+    `least_bytes_of`, where it is given, is a bound that is quickly found, such as the weights alone: the
+    search is made with it, and `bytes_of` is asked only from the step on that it allows. Neither may grow as
+    the scale falls.
     """
 
-    def fits(scale: Fraction) -> bool:
-        return bytes_of(shrink(spec, scale, tokens=tokens).spec) <= budget_bytes
+    def within(weigh: BytesOf, scale: Fraction) -> bool:
+        return weigh(shrink(spec, scale, tokens=tokens).spec) <= budget_bytes
 
+    quick = least_bytes_of or bytes_of
     # The model itself has all layers and takes longest to weigh: only where half of it fits.
-    steps = LADDER[1:]
-    found = bisect_left(steps, x=True, key=fits)
-    if found == 0 and fits(LADDER[0]):
-        return LADDER[0]
-    return steps[found] if found < len(steps) else None
+    first = bisect_left(LADDER, x=True, lo=1, key=lambda scale: within(quick, scale))
+    if first == 1 and within(quick, LADDER[0]):
+        first = 0
+    if least_bytes_of is None:
+        return LADDER[first] if first < len(LADDER) else None
+    return next((scale for scale in LADDER[first:] if within(bytes_of, scale)), None)
 
 
 def default_scale(
@@ -147,11 +155,10 @@ def _with_fewer_layers(spec: ModelSpec, at_least: int | None) -> tuple[ModelSpec
 
 def _checked(spec: ModelSpec) -> ModelSpec:
     """`spec`, through the validator and all rules, as if it had been written by hand."""
-    document = Document(spec.name, spec.model_dump(), {(): Place(1, 1, 1, 1, None)}, ())
     try:
-        valid = validated(ModelSpec, document)
-        checked(valid, document)
-    except InputError as error:
+        valid = ModelSpec.model_validate(spec.model_dump())
+        checked(valid, Document(spec.name, None, {(): Place(1, 1, 1, 1, None)}, ()))
+    except (ValueError, InputError) as error:
         message = f"shrinking {spec.name} made a spec that does not hold together: {error}"
         raise RuntimeError(message) from error
     return valid

@@ -108,7 +108,7 @@ def _fewer_experts(block: MoeFfn, most: int) -> MoeFfn:
         each = 2 if block.router.group_score == "top2" and groups < block.experts else 1
         fewer = min(groups, max(1, int(block.experts * share / each)))
         top_groups = min(block.router.top_groups or fewer, fewer)
-        experts = fewer * max(each, _at_least(block.experts * share / fewer))
+        experts = fewer * _at_least(block.experts * share / fewer)
         router = block.router.model_copy(update={"groups": fewer, "top_groups": top_groups})
     zero = _at_least(block.zero_experts * share)
     return block.model_copy(
@@ -128,5 +128,7 @@ def _odd_experts(block: MoeFfn) -> MoeFfn:
     if each % 2 == 0:
         enough = (each - 1) * top_groups >= block.top_k and each > 2  # noqa: PLR2004  groups are judged by two
         each += -1 if enough else 1
-    zero = block.zero_experts - 1 + block.zero_experts % 2 if block.zero_experts else 0
+    zero = block.zero_experts
+    if zero and zero % 2 == 0:
+        zero += -1 if groups * each + zero > block.top_k else 1
     return block.model_copy(update={"experts": groups * each, "zero_experts": zero})

@@ -1,4 +1,4 @@
-"""The runs of a spec, layer by layer. Written here again, so that a miscounted repeat shows as a difference."""
+"""The runs of a spec, layer by layer; written here again, so that a miscounted repeat is a difference."""
 
 from __future__ import annotations
 

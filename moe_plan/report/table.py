@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 GAP = 2
 MARK = " *"
@@ -73,9 +76,10 @@ class Table(NamedTuple):
                 used = frame + widths[0]
             groups[-1].append(index)
             used += needed
-        return tuple(self._only((0, *group)) for group in groups) or (self,)
+        return tuple(self.only((0, *group)) for group in groups) or (self,)
 
-    def _only(self, indices: tuple[int, ...]) -> Table:
+    def only(self, indices: Sequence[int]) -> Table:
+        """This table with the columns of these indices."""
         rows = tuple(
             row if row.kind == "section" else row._replace(cells=tuple(row.cells[i] for i in indices))
             for row in self.rows

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from moe_plan.plan.verification import groups
 from moe_plan.report import numbers
 from moe_plan.report.numbers import MISSING
-from moe_plan.report.table import Column, Document, Row, Table, texts
-from moe_plan.report.verify_rows import Style, cells, ratio_text, rows
+from moe_plan.report.table import Column, Document, Row, Table, section, texts
+from moe_plan.report.verify_rows import Shared, Style, ratio_text, row, rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -28,19 +29,23 @@ _MODELS = (
     Column("time"),
     Column("took"),
 )
-LEGEND = (
-    "params: of the replica; checked, differ: quantities; peak, time: memory and wall time, measured over "
-    "predicted, the one furthest from 1; took: wall time of the check"
+_STYLES = (
+    Style(narrow=False, notes=True),
+    Style(narrow=False, notes=False),
+    Style(narrow=True, notes=False),
 )
+_PEAK, _TIME = 5, 6
+LEGEND = "params: of the replica; checked, differ: quantities; took: wall time of the check"
+RATIOS = "peak, time: memory and wall time, measured over predicted, the one furthest from 1"
 
 
 def document(checks: Sequence[Check], shown: Shown, width: int | None) -> Document:
     """The tables for one model, or for several, of which at least one has a ledger."""
+    ledgers = [check.ledger for check in checks if check.ledger]
     if len(checks) == 1:
-        (check,) = checks
-        ledger = _ledger(check)
+        (ledger,) = ledgers
         table, notes = _quantities(ledger, shown, width)
-        return Document((table,), notes, tuple(_about(ledger)))
+        return Document((table,), (*_shrunk(ledger), *notes), tuple(_about(ledger)))
     return _several(checks, shown, width)
 
 
@@ -55,22 +60,36 @@ def run_text(ledger: Ledger) -> str:
 def _about(ledger: Ledger) -> Iterator[str]:
     yield f"{ledger.model}, replica at scale {ledger.scale}: {run_text(ledger)}"
     if ledger.kept:
-        yield f"kept: {'; '.join(ledger.kept)}"
+        yield f"kept: {ledger.kept[0]}"
+
+
+def _shrunk(ledger: Ledger) -> Iterator[str]:
+    """What else was done to make the replica small."""
+    if ledger.kept[1:]:
+        yield f"replica: {'; '.join(ledger.kept[1:])}"
 
 
 def _quantities(
     ledger: Ledger, shown: Shown, width: int | None, title: str = ""
 ) -> tuple[Table, tuple[str, ...]]:
     """The table with a column of notes where they fit, and otherwise those that matter below it."""
-    for style in (
-        Style(narrow=False, notes=True),
-        Style(narrow=False, notes=False),
-        Style(narrow=True, notes=False),
-    ):
-        table = _table(ledger, shown, style, title)
-        if width is None or table.width <= width:
-            return table, () if style.notes else _notes(ledger.lines)
-    return table, _notes(ledger.lines)
+    table = _table(ledger, shown, _STYLES[0], title)
+    if _fits(table, width):
+        return table, ()
+    fitting = (_table(ledger, shown, style, title) for style in _STYLES[1:])
+    return _first_fitting(fitting, width), _notes(ledger.lines)
+
+
+def _first_fitting(tables: Iterable[Table], width: int | None) -> Table:
+    """The first that is narrow enough, or else the last."""
+    for table in tables:
+        if _fits(table, width):
+            break
+    return table
+
+
+def _fits(table: Table, width: int | None) -> bool:
+    return width is None or table.width <= width
 
 
 def _table(ledger: Ledger, shown: Shown, style: Style, title: str) -> Table:
@@ -99,22 +118,32 @@ def _several(checks: Sequence[Check], shown: Shown, width: int | None) -> Docume
     notes = [
         f"{check.model}: the replica failed: {check.failure}" for check in checks if check.ledger is None
     ]
-    tables = [Table(_MODELS, (*map(_model_row, checks), _model_sum(checks)))]
+    tables = [_overview(checks)]
+    legend = (LEGEND, RATIOS) if len(tables[0].columns) > len(_MODELS) - 2 else (LEGEND,)
+    ledgers = [check.ledger for check in checks if check.ledger]
     if shown == "all":
-        for check in checks:
-            if check.ledger is not None:
-                title = "; ".join(_about(check.ledger))
-                table, below = _quantities(check.ledger, shown, width, title)
-                tables.append(table)
-                notes += [f"{check.model}: {note}" for note in below]
-    elif any(check.status == "differs" for check in checks):
-        tables.append(_differing(checks))
-    return Document(tuple(tables), (*notes, LEGEND), (_headline(checks),))
+        for ledger in ledgers:
+            table, below = _quantities(ledger, shown, width, "; ".join(_about(ledger)))
+            tables.append(table)
+            notes += [f"{ledger.model}: {note}" for note in (*_shrunk(ledger), *below)]
+    elif any(ledger.differences for ledger in ledgers):
+        tables.append(_first_fitting((_differing(ledgers, style) for style in _STYLES[1:]), width))
+        notes += [f"{ledger.model}: {note}" for ledger in ledgers for note in _notes(ledger.differences)]
+    return Document(tuple(tables), (*notes, *legend), (_headline(checks),))
 
 
 def _headline(checks: Sequence[Check]) -> str:
     runs = dict.fromkeys(run_text(check.ledger) for check in checks if check.ledger)
     return f"{_counted(len(checks), 'model')}, replicas on {'; '.join(runs)}"
+
+
+def _overview(checks: Sequence[Check]) -> Table:
+    """One row a model; peak and time have a column where any model has them."""
+    table = Table(_MODELS, (*map(_model_row, checks), _model_sum(checks)))
+    empty = {
+        index for index in (_PEAK, _TIME) if all(row.cells[index].text in ("", MISSING) for row in table.rows)
+    }
+    return table.only([index for index in range(len(_MODELS)) if index not in empty])
 
 
 def _model_row(check: Check) -> Row:
@@ -141,19 +170,16 @@ def _model_sum(checks: Sequence[Check]) -> Row:
     return Row(texts("sum", "", "", numbers.exact(len(lines)), numbers.exact(differ), "", "", took), "sum")
 
 
-def _differing(checks: Sequence[Check]) -> Table:
-    rows = [
-        Row(texts(check.model, f"{line.group}, {line.name}", *cells(line, narrow=False)), "alarm")
-        for check in checks
-        for line in (check.ledger.differences if check.ledger else ())
-    ]
-    columns = (Column("model", "left"), *_QUANTITIES)
-    return Table(columns, tuple(rows), "what differs")
+def _differing(ledgers: Iterable[Ledger], style: Style) -> Table:
+    body: list[Row] = []
+    for ledger in ledgers:
+        for group, lines in groups(ledger.differences).items():
+            body += [section(f"{ledger.model}: {group}"), *(row(Shared(line), style) for line in lines)]
+    return Table(_QUANTITIES, tuple(body), "what differs")
 
 
 def _short_ratio(ratio: float | None) -> str:
-    text = ratio_text(ratio)
-    return text[:-1] if "." in text and len(text.partition(".")[2]) > 3 else text  # noqa: PLR2004
+    return ratio_text(ratio) if ratio is None or ratio == 1 else f"{ratio:.3f}"
 
 
 def _outcome(differences: int) -> str:
@@ -163,10 +189,3 @@ def _outcome(differences: int) -> str:
 def _counted(number: int, noun: str) -> str:
     plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
     return f"{numbers.exact(number)} {noun if number == 1 else plural}"
-
-
-def _ledger(check: Check) -> Ledger:
-    if check.ledger is None:
-        message = f"{check.model} has no ledger"
-        raise ValueError(message)
-    return check.ledger

@@ -20,19 +20,26 @@ Shown = Literal["all", "differences", "auto"]
 
 _FEW = 3
 _ADDITIVE: frozenset[Unit] = frozenset({"parameters", "elements", "bytes", "FLOP"})
-_TOTAL = "all "
+_SUM = "all "
 _NUMBERED = re.compile(r"[0-9]+$")
 _HEAD = re.compile(r"[^. ]+[. ]")
-_BILLION = 10**9
+_MILLION = 10**6
 
 
 class Style(NamedTuple):
     """How much room there is."""
 
     narrow: bool
-    """Large counts are rounded."""
+    """Large numbers are rounded, and their units are those of the group."""
     notes: bool
     """There is a column for notes."""
+
+
+class Shared(NamedTuple):
+    """A row to be: a line that stands for `size` equal ones, or for itself."""
+
+    line: Line
+    size: int = 1
 
 
 def rows(lines: Sequence[Line], shown: Shown, style: Style) -> Iterator[Row]:
@@ -41,11 +48,20 @@ def rows(lines: Sequence[Line], shown: Shown, style: Style) -> Iterator[Row]:
         if shown == "differences":
             members = tuple(line for line in members if line.verdict == "differs")  # noqa: PLW2901  the rest is hidden
         if shown == "auto" and _is_one_row(group, members):
-            yield _row(_total(group, members), style, indent="")
+            yield row(_total(group, members), style, indent="")
         elif members:
             yield section(f"{group}: {tally(members)}")
-            kept = _collapsed(members) if shown == "auto" else members
-            yield from (_row(line, style) for line in kept)
+            kept = _collapsed(members) if shown == "auto" else map(Shared, members)
+            yield from (row(shared, style) for shared in kept)
+
+
+def row(shared: Shared, style: Style, indent: str = "  ") -> Row:
+    """One row: name, predicted, measured, ratio, verdict, and the note where there is a column for it."""
+    line = shared.line
+    verdict = f"{shared.size} equal" if shared.size > 1 else verdict_text(line)
+    cells = *_numbers(line, narrow=style.narrow), ratio_text(line.ratio), verdict
+    note = (line.note,) if style.notes else ()
+    return Row(texts(indent + line.name, *cells, *note), "alarm" if line.verdict == "differs" else "body")
 
 
 def tally(lines: Sequence[Line]) -> str:
@@ -57,22 +73,26 @@ def tally(lines: Sequence[Line]) -> str:
     )
 
 
-def cells(line: Line, *, narrow: bool) -> tuple[str, str, str, str]:
-    """Predicted, measured, ratio and verdict; exact where rounding would hide a difference."""
+def _numbers(line: Line, *, narrow: bool) -> tuple[str, str]:
+    """Predicted and measured; exact, or with their difference, where rounding would make them look equal."""
     predicted, measured = (
         quantity(value, line.unit, narrow=narrow) for value in (line.predicted, line.measured)
     )
-    if predicted == measured and line.verdict == "differs":
-        predicted, measured = (_exact(value, line.unit) for value in (line.predicted, line.measured))
-    return predicted, measured, ratio_text(line.ratio), verdict_text(line)
+    if predicted != measured or line.verdict != "differs":
+        return predicted, measured
+    if not narrow:
+        return _exact(line.predicted, line.unit), _exact(line.measured, line.unit)
+    difference = line.measured - line.predicted
+    sign = "-" if difference < 0 else "+"
+    return predicted, sign + _exact(abs(difference), line.unit).removesuffix(" FLOP")
 
 
 def verdict_text(line: Line) -> str:
     """The verdict, with the band where it had one to keep."""
-    band = "" if line.band is None else f" {line.band * 100:.2g}%"
+    band = "" if line.band is None else f"{line.band * 100:.2g}%"
     if line.verdict == "differs":
-        return f"DIFFERS{' by more than' if band else ''}{band}"
-    return f"within{band}" if line.verdict == "within" else line.verdict
+        return f"DIFFERS >{band}" if band else "DIFFERS"
+    return f"within {band}" if line.verdict == "within" else line.verdict
 
 
 def ratio_text(ratio: float | None) -> str:
@@ -89,12 +109,12 @@ def quantity(value: float, unit: Unit, *, narrow: bool = False) -> str:
     if unit == "s":
         return numbers.seconds(value)
     if unit == "experts":
-        return numbers.three_digits(value)
+        return f"{value:.2f}"
     if unit == "bytes":
         return numbers.size(round(value))
     if unit == "FLOP":
-        return numbers.flops(round(value))
-    return numbers.count(round(value)) if narrow and value >= _BILLION else numbers.exact(round(value))
+        return numbers.brief(round(value)) if narrow else numbers.flops(round(value))
+    return numbers.count(round(value)) if narrow and value >= _MILLION else numbers.exact(round(value))
 
 
 def _exact(value: float, unit: Unit) -> str:
@@ -104,41 +124,35 @@ def _exact(value: float, unit: Unit) -> str:
     return text + {"bytes": " B", "FLOP": " FLOP"}.get(unit, "")
 
 
-def _row(line: Line, style: Style, indent: str = "  ") -> Row:
-    note = (line.note,) if style.notes else ()
-    kind: Literal["alarm", "body"] = "alarm" if line.verdict == "differs" else "body"
-    return Row(texts(indent + line.name, *cells(line, narrow=style.narrow), *note), kind)
-
-
 def _is_one_row(group: str, lines: Sequence[Line]) -> bool:
     """Groups that repeat an earlier one, of a further step or of full width, where all of it is equal."""
     repeats = bool(_NUMBERED.search(group)) or group.startswith("full width")
     return repeats and len(lines) > 1 and _is_equal(lines) and len({line.unit for line in lines}) == 1
 
 
-def _collapsed(lines: Sequence[Line]) -> Iterator[Line]:
+def _collapsed(lines: Sequence[Line]) -> Iterator[Shared]:
     """Equal lines with the same first word as one, where the group is long; the others as they are."""
     if len(lines) <= _FEW:
-        yield from lines
+        yield from map(Shared, lines)
         return
     heaps: dict[tuple[str, str], list[Line]] = {}
     for index, line in enumerate(lines):
         head = _HEAD.match(line.name)
-        may_join = head and line.verdict == "equal" and not line.name.startswith(_TOTAL)
-        joined = may_join and line.unit in _ADDITIVE
-        key = (head[0], line.unit) if head and joined else ("", str(index))
+        may_join = line.verdict == "equal" and line.unit in _ADDITIVE and not line.name.startswith(_SUM)
+        key = (head[0], line.unit) if head and may_join else ("", str(index))
         heaps.setdefault(key, []).append(line)
     for (head_text, _), members in heaps.items():
-        yield members[0] if len(members) == 1 else _total(f"{head_text}*", members)
+        yield Shared(members[0]) if len(members) == 1 else _total(f"{head_text}*", members)
 
 
-def _total(name: str, lines: Sequence[Line]) -> Line:
+def _total(name: str, lines: Sequence[Line]) -> Shared:
     """Equal lines as one: the group's own sum where it has one, else theirs."""
-    sums = [line for line in lines if line.name.startswith(_TOTAL)][:1] or lines
+    sums = [line for line in lines if line.name.startswith(_SUM)][:1] or lines
     value = sum(line.measured for line in sums)
-    return lines[0]._replace(
-        name=f"{name} ({len(lines)})", predicted=value, measured=value, band=None, note=""
-    )
+    notes = {line.note for line in lines}
+    note = notes.pop() if len(notes) == 1 else ""
+    joined = lines[0]._replace(name=name, predicted=value, measured=value, band=None, note=note)
+    return Shared(joined, len(lines))
 
 
 def _is_equal(lines: Sequence[Line]) -> bool:

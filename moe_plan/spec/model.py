@@ -59,7 +59,7 @@ class Run(Frozen):
     ffn: BlockNames | None = None
     """Name of the FFN block; a list is parallel branches or several blocks of one layer."""
     norms: Annotated[int, Field(ge=0, le=16)] | None = None
-    """Norms of hidden width in a layer; by default one for each attention and FFN block."""
+    """Norms of hidden width in a layer: what its flow takes, one a block in most."""
     flow: Flow = "sequential"
     """How the blocks are joined to the residual stream; CONTRIBUTING.md draws each."""
     residual_alpha: Positive = 1.0

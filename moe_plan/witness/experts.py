@@ -14,7 +14,7 @@ from moe_plan.replica.ffn.moe import Moe
 from moe_plan.replica.routing import Uniform, Zipf
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from moe_plan.replica.call import Routing
     from moe_plan.replica.model import Replica
@@ -48,8 +48,9 @@ def distinct_lines(replica: Replica, tokens: int, seeds: int, seed: int) -> Iter
         expected = expected_distinct(popularity, spec.top_k, tokens)
         yield _line(f"{tokens} tokens, Zipf 1.0", expected, _touched(moe, tokens, skewed))
     own = _touched(moe, tokens, [None] * seeds)
-    yield Line(GROUP, f"{tokens} tokens, the router's own choice", uniform, fmean(own), "experts", judged=False,
-               note="random weights, not trained ones")  # fmt: skip
+    name = f"{tokens} tokens, the router's own choice"
+    note = "random weights, not trained ones"
+    yield Line(GROUP, name, uniform, fmean(own), "experts", judged=False, note=note)
 
 
 def _line(name: str, expected: float, touched: list[int]) -> Line:
@@ -59,7 +60,7 @@ def _line(name: str, expected: float, touched: list[int]) -> Line:
     return Line(GROUP, name, expected, fmean(touched), "experts", band, note=f"mean of {len(touched)} seeds")
 
 
-def _touched(moe: Moe, tokens: int, routings: list[Routing | None]) -> list[int]:
+def _touched(moe: Moe, tokens: int, routings: Sequence[Routing | None]) -> list[int]:
     generator = torch.Generator("cpu").manual_seed(tokens)
     touched = []
     for routing in routings:
@@ -67,7 +68,7 @@ def _touched(moe: Moe, tokens: int, routings: list[Routing | None]) -> list[int]
         weight = moe.router.weight
         x_BTD = torch.randn((1, tokens, weight.shape[1]), generator=generator).to(weight)
         ids_BT = torch.randint(0, 7, (1, tokens), generator=generator).to(weight.device)
-        call = Call(ids_BT, 0, moe.norm, Options(routing=routing, counts=counts))
+        call = Call(ids_BT, 0, moe.router.norm, Options(routing=routing, counts=counts))
         moe(x_BTD, call)
         touched.append(sum(count > 0 for count in counts[0][: moe.spec.experts]))
     return touched

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -85,7 +86,7 @@ def _forwards(replica: Replica, shape: Shape, options: Options, seed: int) -> It
     ids_BT = tokens_of(replica, shape._replace(steps=STEPS), seed)
     source_BS = ids_BT[:, : shape.tokens].contiguous() if replica.encoders else None
     prompt = ids_BT[:, : shape.tokens].contiguous()
-    yield lambda: replica(prompt, cache, options, source_BS)
+    yield partial(replica, prompt, cache, options, source_BS)
     for step in range(shape.tokens, shape.tokens + STEPS):
         token = ids_BT[:, step : step + 1].contiguous()
-        yield lambda token=token: replica(token, cache, options)
+        yield partial(replica, token, cache, options)

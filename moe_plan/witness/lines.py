@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def compared(
     group: str, unit: Unit, predicted: Mapping[Place, float], measured: Mapping[Place, float]
 ) -> Iterator[Line]:
-    """One line for each name of each part, its layers summed; layers that differ follow on lines of their own.
+    """One line for each name of each part, its layers summed; layers that differ follow, a line each.
 
     What stands in one book only is 0 in the other: a forgotten tensor is a difference, not a gap.
     """
@@ -29,7 +29,8 @@ def compared(
         pairs = {where: (predicted.get(where, 0), measured.get(where, 0)) for where in places}
         count = sum(where.layer is not None for where in places)
         note = f"{count} layers" if count > 1 else ""
-        yield Line(group, label, *map(sum, zip(*pairs.values(), strict=True)), unit, note=note)
+        guess, seen = (sum(pair[side] for pair in pairs.values()) for side in (0, 1))
+        yield Line(group, label, guess, seen, unit, note=note)
         if count > 1:
             wrong = {where: pair for where, pair in pairs.items() if pair[0] != pair[1]}
             yield from (Line(group, f"layer {w.layer} {label}", *pair, unit) for w, pair in wrong.items())

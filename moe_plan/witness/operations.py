@@ -49,7 +49,7 @@ def predicted_flops(inventory: Inventory, forward: Forward) -> Books:
 def _of_weight(weight: Weight, block: Block, layer: int | None, forward: Forward) -> int:
     if weight.phase not in ("both", forward.phase) or weight.use not in ("matmul", "conv"):
         return 0
-    if weight.pool and block.part == "decoder" and layer in forward.routed_rows:
+    if weight.pool and block.part == "decoder" and layer is not None and layer in forward.routed_rows:
         return 2 * weight.elements * forward.routed_rows[layer]
     return weight.flops_per_token * forward.tokens * forward.sequences
 

@@ -52,7 +52,8 @@ def _by_class(
     for where, name in classes.items():
         sums[name][0] += predicted[where]
         sums[name][1] += measured.get(where, 0)
-    yield from (Line(group, f"class {name}", *pair, "parameters") for name, pair in sums.items())
+    for name, (guess, held) in sums.items():
+        yield Line(group, f"class {name}", guess, held, "parameters")
 
 
 def weight_byte_line(inventory: Inventory, replica: Replica, dtype: str) -> Line:

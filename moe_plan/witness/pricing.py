@@ -37,23 +37,20 @@ def _work(operation: Operation, rates: Rates, reach_bytes: int) -> float:
     size, moved = operation.elements, operation.bytes_moved
     if size == 0:
         return 0.0
-    match operation.kind:
-        case "product":
-            return operation.inner * operation.columns * _per_element(operation.rows, rates, reach_bytes)
-        case "batched-product":
-            table = rates.scores if operation.inner <= operation.columns else rates.mix
-            each = operation.inner * operation.columns * interpolated(table, operation.rows)
-            return operation.batch * (each + rates.batch)
-        case "elementwise":
-            return moved * interpolated(rates.elementwise, size)
-        case "transcendental":
-            return size * interpolated(rates.transcendental, size)
-        case "softmax":
-            return size * interpolated(rates.softmax, size)
-        case "reduction":
-            return moved * interpolated(rates.reduction, size)
-        case _:
-            return moved * interpolated(rates.gather, size)
+    if operation.kind == "product":
+        return operation.inner * operation.columns * _per_element(operation.rows, rates, reach_bytes)
+    if operation.kind == "batched-product":
+        table = rates.scores if operation.inner <= operation.columns else rates.mix
+        each = operation.inner * operation.columns * interpolated(table, operation.rows)
+        return operation.batch * (each + rates.batch)
+    amount, table = {
+        "elementwise": (moved, rates.elementwise),
+        "transcendental": (size, rates.transcendental),
+        "softmax": (size, rates.softmax),
+        "reduction": (moved, rates.reduction),
+        "gather": (moved, rates.gather),
+    }[operation.kind]
+    return amount * interpolated(table, size)
 
 
 def _per_element(rows: int, rates: Rates, reach_bytes: int) -> float:
@@ -62,7 +59,7 @@ def _per_element(rows: int, rates: Rates, reach_bytes: int) -> float:
 
 
 def interpolated(table: Table, size: float, *, beyond: bool = True) -> float:
-    """Value at `size`, linear between points on logarithmic axes; past the last point by its slope or held."""
+    """Value at `size`, linear between points on logarithmic axes; past the last by its slope, or held."""
     sizes: Sequence[float] = [point for point, _ in table]
     if size <= sizes[0] or (size >= sizes[-1] and not beyond):
         return table[0][1] if size <= sizes[0] else table[-1][1]

@@ -1,7 +1,7 @@
 """Time of a forward: a roofline calibrated on this device, against the clock.
 
-The prediction runs nothing: the operations are recorded on the meta device, with the same routing, and each is
-priced by what the device was measured to do.
+The prediction runs nothing: the operations are recorded on the meta device, with the same routing, and each
+is priced by what the device was measured to do.
 """
 
 from __future__ import annotations

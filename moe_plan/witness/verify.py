@@ -25,6 +25,7 @@ from moe_plan.witness.timing import time_lines
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from moe_plan.anatomy.inventory import Phase
     from moe_plan.api import Model
     from moe_plan.plan.verification import Request
     from moe_plan.replica.model import Replica
@@ -67,7 +68,7 @@ def _shrunk_lines(made: Prepared, request: Request) -> Iterator[Line]:
     yield weight_byte_line(book, replica, request.dtype)
     yield from activation_lines(made, request.seed)
     if request.time:
-        yield from time_lines(made, request.seed)
+        yield from time_lines(made, request.dtype, request.seed)
 
 
 def full_width_lines(spec: ModelSpec) -> Iterator[Line]:
@@ -83,7 +84,7 @@ def run_lines(spec: ModelSpec, replica: Replica, shape: Shape, seed: int, where:
     itemsize = replica.embedding.element_size()
     routing = Balanced() if replica.embedding.is_meta else None
     for step, seen in enumerate(forwards(replica, shape, seed, routing)):
-        phase = "decode" if step else "prefill"
+        phase: Phase = "decode" if step else "prefill"
         context, new = shape.tokens + step, 1 if step else shape.tokens
         after = f"decode step {step}" if step else "prefill"
         forward = Forward(phase, shape.sequences, new, context, shape.tokens, seen.rows)

@@ -4,9 +4,10 @@ One vector of `head_dim` serves every head as key and as value. Its last channel
 so the mixed values are turned back by the query's. With an indexer a token sees the best `top_k` entries,
 without one all that are complete. After transformers' DeepseekV4 classes.
 
-Widest moments, beside input and cache: query and output [B, T, H, d] each, with the scores of a block of b
-queries, of the window [B, b * H, W] and of the entries [B, b * H, E], once, weighed in place (in a narrow type
-also once in float32); or the output, and the output turned back.
+Widest moments, beside input and cache: query and output [B, T, H, d] each, the window's and the entries' new
+vectors, and of a block of b queries the scores of the window [B, b * H, W] and of the entries [B, b * H, E],
+once, weighed in place (in a narrow type while both that and float32 are there), then its mixed vectors
+[B, b * H, d]; or, where these are small, the query before and after its norm or its rotation.
 
 Legend: B sequences, T new tokens, D hidden, H heads, d width of a head, b queries of a block, W keys of the
 window, E entries, G groups of the output, R width of the compressed query.
@@ -23,8 +24,8 @@ from torch.nn import functional
 from moe_plan.replica.attention.attend import Visible
 from moe_plan.replica.attention.compressor import Compressor, EntryIndexer
 from moe_plan.replica.attention.indexer import KEPT, Choice
-from moe_plan.replica.attention.spans import Span, hidden, picked, spans
-from moe_plan.replica.labels import named
+from moe_plan.replica.attention.parts import Part, attend_to
+from moe_plan.replica.attention.spans import Span, looked_at, spans
 from moe_plan.replica.mixer import Mixer
 from moe_plan.replica.norm import rms
 from moe_plan.replica.rope import rotate
@@ -44,14 +45,6 @@ class Seen(NamedTuple):
     """Position of the window's first key."""
     entries_BEd: Tensor | None
     choice: Choice | None
-
-
-class Part(NamedTuple):
-    """The keys, which are the values, that one block of queries looks at, and what is hidden of them."""
-
-    keys_BSd: Tensor
-    mask: Tensor | None
-    suffix: str
 
 
 class Compressed(Mixer):
@@ -102,12 +95,14 @@ class Compressed(Mixer):
         del low_BTR
         entries = None if self.compressor is None else self.compressor.entries(x_BTD, state, call)
         seen = self._seen(x_BTD, state, call)._replace(entries_BEd=entries, choice=choice)
+        sinks_H = self.sinks if self.spec.sinks else None
         out_BTHd = torch.empty_like(query_BTHd)
         for index, span in enumerate(spans(call.start, call.tokens, call.options.query_block)):
             block = slice(span.first, span.last)
-            out_BTHd[:, block] = self._block(query_BTHd[:, block], self._parts(seen, span, index))
+            out_BTHd[:, block] = attend_to(self._parts(seen, span, index), query_BTHd[:, block], sinks_H)
         del query_BTHd, seen, entries
-        return self._projected(self._turned(out_BTHd, call, back=True))
+        out_BTHd = self._turned(out_BTHd, call, back=True)
+        return self._projected(out_BTHd)
 
     def _choice(self, x_BTD: Tensor, low_BTR: Tensor, state: State | None, call: Call) -> Choice | None:
         """Which entries each new token attends to; None where it sees them all."""
@@ -147,41 +142,15 @@ class Compressed(Mixer):
 
     def _parts(self, seen: Seen, span: Span, index: int) -> list[Part]:
         """What a block of queries looks at: its window, and the entries that it sees."""
-        queries, device = span.positions, seen.window_BWd.device
+        queries, ratio = span.positions, self.spec.ratio
         low = self.visible.low(queries.start)
-        keys = seen.window_BWd
-        if len(queries) > 1 or seen.first != low or keys.shape[1] != queries.stop - low:
-            keys = keys[:, low - seen.first : queries.stop - seen.first]
-        parts = [Part(keys, self.visible.mask(queries, range(low, queries.stop), device), "")]
-        ratio = self.spec.ratio
+        near = seen.window_BWd[:, low - seen.first : queries.stop - seen.first]
+        window = Part(near, self.visible.mask(queries, range(low, queries.stop), near.device), "")
         if seen.entries_BEd is None or ratio is None or span.entries(ratio) == 0:
-            return parts
-        entries_BEd = seen.entries_BEd[:, : span.entries(ratio)]
+            return [window]
         chosen_Bbk = None if seen.choice is None else seen.choice[index]
-        unseen = span.unseen(ratio, device)
-        if unseen is None and chosen_Bbk is not None:
-            return [*parts, Part(picked(entries_BEd, chosen_Bbk), None, "_compressed")]
-        mask = hidden(unseen, chosen_Bbk, entries_BEd.shape[1])
-        return [*parts, Part(entries_BEd, mask, "_compressed")]
-
-    def _block(self, query_BbHd: Tensor, parts: list[Part]) -> Tensor:
-        """Mixed vectors of a block of queries, [B, b, H, d]."""
-        shape = query_BbHd.shape
-        scores = []
-        for part in parts:
-            with named(f"attention.scores{part.suffix}"):
-                scores.append(torch.bmm(query_BbHd.flatten(1, 2), part.keys_BSd.transpose(1, 2)))
-            if part.mask is not None:
-                by_head = scores[-1].view(*shape[:3], -1)
-                by_head.masked_fill_(part.mask.unsqueeze(-2), float("-inf"))
-        sinks = self.sinks.repeat(shape[1])[:, None] if self.spec.sinks else None
-        weights = softmax_of_all(scores, sinks)
-        with named(f"attention.mix{parts[0].suffix}"):
-            mixed = torch.bmm(weights[0], parts[0].keys_BSd)
-        for part, weight in zip(parts[1:], weights[1:], strict=True):
-            with named(f"attention.mix{part.suffix}"):
-                mixed.add_(torch.bmm(weight, part.keys_BSd))
-        return mixed.view(shape)
+        (entries_BEd,), mask = looked_at((seen.entries_BEd,), span, chosen_Bbk, ratio)
+        return [window, Part(entries_BEd, mask, "_compressed")]
 
     def _projected(self, out_BTHd: Tensor) -> Tensor:
         """The low-rank output of each group of heads, then all groups together, [B, T, D]."""
@@ -190,22 +159,3 @@ class Compressed(Mixer):
         low_GMr = torch.bmm(rows_GMw, self.o_a.transpose(1, 2))
         low_BTW = low_GMr.transpose(0, 1).reshape(batch, tokens, -1)
         return functional.linear(low_BTW, self.o_b)
-
-
-def softmax_of_all(scores: list[Tensor], sinks: Tensor | None) -> list[Tensor]:
-    """One softmax over the last dimension of several score tensors and a sink, in float32, `scores` emptied.
-
-    In place on float32 scores. The sink broadcasts; it takes weight and gives no value.
-    """
-    dtype = scores[0].dtype
-    wide = [part.float() for part in scores]
-    scores.clear()
-    highest = wide[0].amax(-1, keepdim=True)
-    for part in wide[1:]:
-        highest = torch.maximum(highest, part.amax(-1, keepdim=True))
-    if sinks is not None:
-        highest = torch.maximum(highest, sinks)
-    total = torch.zeros_like(highest) if sinks is None else sinks.float().sub(highest).exp_()
-    for part in wide:
-        total.add_(part.sub_(highest).exp_().sum(-1, keepdim=True))
-    return [part.div_(total).to(dtype) for part in wide]

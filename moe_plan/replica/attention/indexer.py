@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from moe_plan.replica.attention.spans import spans
+from moe_plan.replica.attention.spans import Span, spans
 from moe_plan.replica.block import Block
 from moe_plan.replica.labels import named
 from moe_plan.replica.rope import rotate
@@ -93,31 +93,30 @@ class LightningIndexer(Block):
 
 
 def weight_scale(indexer: Indexer) -> float:
-    """Factor on the heads' weights: 1 / sqrt(heads) and the scale of the scores, which is positive as well."""
+    """Factor on the heads' weights: 1 / sqrt(heads), and the scale of the scores, positive as well."""
     return float((indexer.heads * indexer.head_dim) ** -0.5)
 
 
 def choose(asked: Asked, keys_BEd: Tensor, top_k: int, call: Call, ratio: int = 1) -> Choice:
-    """The `top_k` best keys of each query, a block of queries at once; a key stands for `ratio` tokens.
+    """The `top_k` best keys of each query, a block of queries at once; one key for `ratio` tokens.
 
     Keys are scored even where a query will keep them all, as the models' own code does.
     """
-    choice: Choice = []
-    for span in spans(call.start, call.tokens, call.options.query_block):
-        entries, block = span.entries(ratio), slice(span.first, span.last)
-        if entries == 0:
-            choice.append(None)
-            continue
-        part = Asked(asked.q_BTHd[:, block], asked.weights_BTH[:, block])
-        scores_BbE = _scores(part, keys_BEd[:, :entries])
-        unseen = span.unseen(ratio, scores_BbE.device)
-        if entries <= top_k:
-            choice.append(None)
-            continue
-        if unseen is not None:
-            scores_BbE.masked_fill_(unseen, float("-inf"))
-        choice.append(scores_BbE.topk(top_k, dim=-1, sorted=False).indices)
-    return choice
+    every = spans(call.start, call.tokens, call.options.query_block)
+    return [_choice(asked, keys_BEd, top_k, span, ratio) for span in every]
+
+
+def _choice(asked: Asked, keys_BEd: Tensor, top_k: int, span: Span, ratio: int) -> Tensor | None:
+    entries, block = span.entries(ratio), slice(span.first, span.last)
+    if entries == 0:
+        return None
+    scores_BbE = _scores(Asked(asked.q_BTHd[:, block], asked.weights_BTH[:, block]), keys_BEd[:, :entries])
+    if entries <= top_k:
+        return None
+    unseen = span.unseen(ratio, scores_BbE.device)
+    if unseen is not None:
+        scores_BbE.masked_fill_(unseen, float("-inf"))
+    return scores_BbE.topk(top_k, dim=-1, sorted=False).indices
 
 
 def _scores(asked: Asked, keys_BEd: Tensor) -> Tensor:

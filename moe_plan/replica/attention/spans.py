@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
@@ -32,7 +32,7 @@ class Span(NamedTuple):
         return (self.start + self.last) // ratio
 
     def unseen(self, ratio: int, device: torch.device) -> Tensor | None:
-        """True where an entry is not yet complete for a query, [b, E]; None for a single one, which sees all."""
+        """True where an entry is not yet complete for a query, [b, E]; None for a single query."""
         if self.last - self.first == 1:
             return None
         complete = torch.arange(self.positions.start + 1, self.positions.stop + 1, device=device)
@@ -46,16 +46,21 @@ def spans(start: int, tokens: int, block: int) -> Iterator[Span]:
     return (Span(start, first, min(first + block, tokens)) for first in range(0, tokens, block))
 
 
-def hidden(unseen_bE: Tensor | None, chosen_Bbk: Tensor | None, entries: int) -> Tensor | None:
-    """True where a query must not look, [b, E], or [B, b, E] if each chose k entries; None for nowhere."""
+def looked_at(
+    held: Sequence[Tensor], span: Span, chosen_Bbk: Tensor | None, ratio: int = 1
+) -> tuple[list[Tensor], Tensor | None]:
+    """Those of the `held` entries [N, E, ...] that a block looks at, and a mask: True where a query must not.
+
+    A single query is given just the entries that it has chosen; several are given all, and a mask, [b, E] or
+    where each has chosen [B, b, E]. N is B, or a multiple where entries are held for every head.
+    """
+    entries = span.entries(ratio)
+    complete = [each[:, :entries] for each in held]
+    unseen_bE = span.unseen(ratio, held[0].device)
     if chosen_Bbk is None:
-        return unseen_bE
+        return complete, unseen_bE
+    if unseen_bE is None:
+        places = chosen_Bbk.transpose(1, 2).repeat(held[0].shape[0] // chosen_Bbk.shape[0], 1, 1)
+        return [each.gather(1, places.expand(-1, -1, each.shape[2])) for each in complete], None
     left_out = chosen_Bbk.new_ones((*chosen_Bbk.shape[:2], entries), dtype=torch.bool)
-    left_out.scatter_(2, chosen_Bbk, value=False)
-    return left_out if unseen_bE is None else left_out.logical_or_(unseen_bE)
-
-
-def picked(entries_BEd: Tensor, chosen_B1k: Tensor) -> Tensor:
-    """The entries that a single query has chosen, [B, k, d]."""
-    places = chosen_B1k.transpose(1, 2).expand(-1, -1, entries_BEd.shape[2])
-    return entries_BEd.gather(1, places)
+    return complete, left_out.scatter_(2, chosen_Bbk, value=False).logical_or_(unseen_bE)

@@ -61,11 +61,13 @@ def _oai(gate_nF: Tensor, up_nF: Tensor) -> Tensor:
 
 
 def _gelu(up_nF: Tensor) -> Tensor:
-    return torch.ops.aten.gelu_.default(up_nF)
+    activated: Tensor = torch.ops.aten.gelu_.default(up_nF)
+    return activated
 
 
 def _gelu_tanh(up_nF: Tensor) -> Tensor:
-    return torch.ops.aten.gelu_.default(up_nF, approximate="tanh")
+    activated: Tensor = torch.ops.aten.gelu_.default(up_nF, approximate="tanh")
+    return activated
 
 
 def _silu(up_nF: Tensor) -> Tensor:

@@ -6,10 +6,10 @@ its experts with weights), D width.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Choice(NamedTuple):
@@ -49,15 +49,22 @@ def dispatch(choice: Choice, experts: int) -> Dispatch:
     return Dispatch(order_N // top_k, choice.weights_TK.reshape(-1, 1).index_select(0, order_N), counts)
 
 
-def accumulate(out_TD: Tensor, y_ND: Tensor, token_N: Tensor, weight_N1: Tensor | None) -> None:
+def accumulate(out_TD: Tensor, y_nD: Tensor, rows: Dispatch, *, weighs: bool = True) -> None:
     """Add weighted rows to their tokens, in the order of the rows; y may be overwritten.
 
-    Where every row of an expert is added at once no token occurs twice, so the order holds on CUDA too,
-    whose index_add_ is atomic and without order.
+    `rows` are those of y alone. CUDA adds rows of equal token in no order, so there it is done expert by
+    expert: no token has two rows of one expert.
     """
-    if weight_N1 is not None:
-        weight_N1 = weight_N1.to(out_TD.dtype)
-        y_ND = y_ND.mul_(weight_N1) if y_ND.dtype == out_TD.dtype else y_ND * weight_N1
-    elif y_ND.dtype != out_TD.dtype:
-        y_ND = y_ND.to(out_TD.dtype)
-    out_TD.index_add_(0, token_N, y_ND)
+    if weighs:
+        weight_n1 = rows.weight_N1.to(out_TD.dtype)
+        y_nD = y_nD.mul_(weight_n1) if y_nD.dtype == out_TD.dtype else y_nD * weight_n1
+    elif y_nD.dtype != out_TD.dtype:
+        y_nD = y_nD.to(out_TD.dtype)
+    if out_TD.device.type in {"cpu", "meta"}:
+        out_TD.index_add_(0, rows.token_N, y_nD)
+        return
+    sizes = list(rows.counts)
+    for token_n, part_nD in zip(
+        rows.token_N.split_with_sizes(sizes), y_nD.split_with_sizes(sizes), strict=True
+    ):
+        out_TD.index_add_(0, token_n, part_nD)

@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 GROUP_ROWS = 512
-"""Rows that are gathered, multiplied and added to their tokens together: few enough for the caches."""
+"""Rows, at most, that are gathered, multiplied and added to tokens together: few enough for the caches."""
 
 
 def run_experts(
@@ -69,13 +69,13 @@ def run_experts(
     experts = weights.experts
     plan = dispatch(choice, experts)
     out_TD = x_TD.new_zeros(x_TD.shape, dtype=_sum_type(x_TD.dtype))
-    for rows, group in groups(plan.counts):
-        token_n, weight_n1 = plan.token_N[rows], plan.weight_N1[rows]
-        x_nD = x_TD.index_select(0, token_n)
+    for span, group in groups(plan.counts):
+        rows = _part(plan, span, group)
+        x_nD = x_TD.index_select(0, rows.token_N)
         if weigh_input:
-            x_nD.mul_(weight_n1)
+            x_nD.mul_(rows.weight_N1)
         _group(x_nD, x_nD, group, weights, act)
-        accumulate(out_TD, x_nD, token_n, None if weigh_input else weight_n1)
+        accumulate(out_TD, x_nD, rows, weighs=not weigh_input)
     if sum(plan.counts) < choice.experts_TK.numel():
         add_identity(out_TD, x_TD, choice, experts)
     return out_TD.to(x_TD.dtype)
@@ -86,16 +86,16 @@ def expert_rows(
 ) -> Tensor:
     """Outputs [N, D], unweighted, of rows that are sorted by expert: `counts[e]` of them for expert e."""
     y_ND = torch.empty_like(x_ND)
-    for rows, group in groups(counts):
-        _group(x_ND[rows], y_ND[rows], group, weights, act)
+    for span, group in groups(counts):
+        _group(x_ND[span], y_ND[span], group, weights, act)
     return y_ND
 
 
 def combine(y_ND: Tensor, plan: Dispatch, tokens: int) -> Tensor:
     """Tokens [T, D] of rows sorted by expert, in the type of sums; y may be overwritten."""
     out_TD = y_ND.new_zeros((tokens, y_ND.shape[1]), dtype=_sum_type(y_ND.dtype))
-    for rows, _ in groups(plan.counts):
-        accumulate(out_TD, y_ND[rows], plan.token_N[rows], plan.weight_N1[rows])
+    for span, group in groups(plan.counts):
+        accumulate(out_TD, y_ND[span], _part(plan, span, group))
     return out_TD
 
 
@@ -106,22 +106,36 @@ def add_identity(out_TD: Tensor, x_TD: Tensor, choice: Choice, experts: int) -> 
 
 
 def groups(counts: tuple[int, ...]) -> Iterator[tuple[slice, Group]]:
-    """Runs of rows with the experts, and the rows of each, that they are for."""
+    """Runs of at most `GROUP_ROWS` rows, with the experts that they are for and the rows of each.
+
+    An expert with more rows than that is met again: its rows are cut into equal parts, which depend on their
+    number alone, so that experts elsewhere multiply the same rows at once.
+    """
     start, rows = 0, 0
     group: Group = []
     for expert, count in enumerate(counts):
-        if not count:
-            continue
-        if group and rows + count > GROUP_ROWS:
-            yield slice(start, start + rows), group
-            start, rows, group = start + rows, 0, []
-        group.append((expert, count))
-        rows += count
+        for part in _parts(count) if count else ():
+            if group and rows + part > GROUP_ROWS:
+                yield slice(start, start + rows), group
+                start, rows, group = start + rows, 0, []
+            group.append((expert, part))
+            rows += part
     if group:
         yield slice(start, start + rows), group
 
 
-def _group(x_nD: Tensor, y_nD: Tensor, group: Group, weights: ExpertWeights | PackedExperts, act: Act) -> None:
+def _parts(count: int) -> list[int]:
+    cuts = -(-count // GROUP_ROWS)
+    return [(index + 1) * count // cuts - index * count // cuts for index in range(cuts)]
+
+
+def _part(plan: Dispatch, span: slice, group: Group) -> Dispatch:
+    return Dispatch(plan.token_N[span], plan.weight_N1[span], tuple(count for _, count in group))
+
+
+def _group(
+    x_nD: Tensor, y_nD: Tensor, group: Group, weights: ExpertWeights | PackedExperts, act: Act
+) -> None:
     if isinstance(weights, PackedExperts):
         packed(x_nD, y_nD, group, weights, act)
     elif x_nD.device.type == "cpu" and not is_native(x_nD.dtype):

@@ -1,4 +1,4 @@
-"""An expert's products over its rows: plain torch, in float32 where the type is slow here, or packed by oneDNN.
+"""An expert's products over its rows: plain, in float32 where their type is slow, or packed by oneDNN.
 
 Legend: E experts, n rows of a group of experts, D width of the layer, F width of an expert, U columns of
 the up product (2F where gated, else F).
@@ -18,8 +18,9 @@ Act: TypeAlias = "Callable[[Tensor], Tensor]"
 Group: TypeAlias = "list[tuple[int, int]]"
 """Experts, each with its number of rows: never none."""
 
-STREAMED_ROWS = 4
-"""Rows below which oneDNN's AVX-512 product streams packed weights more slowly than for this many."""
+AVX512_ROWS = 4
+"""Rows below which oneDNN's AVX-512 product streams packed weights more slowly than for this many: 1 to 3
+rows took up to 1.6 times as long as 4 on an AMD EPYC 9004. Its AVX2 product has no such step."""
 
 
 class ExpertWeights(NamedTuple):
@@ -42,8 +43,10 @@ class PackedExperts(NamedTuple):
 
     up: tuple[Tensor, ...]
     down: tuple[Tensor, ...]
-    up_biases: tuple[Tensor, ...] | None
-    down_biases: tuple[Tensor, ...] | None
+    up_biases: tuple[Tensor | None, ...]
+    down_biases: tuple[Tensor | None, ...]
+    least_rows: int
+    """Rows that a product is given at least; what comes of more than the expert's own is dropped."""
 
     @property
     def experts(self) -> int:
@@ -51,10 +54,11 @@ class PackedExperts(NamedTuple):
         return len(self.up)
 
 
+# oneDNN's linear product on packed weights has no public name; it is the one that torch's own compiler calls.
 def packable(weights: ExpertWeights) -> bool:
     """Whether oneDNN takes weights of this type and device here."""
     up_EDF = weights.up_EDF
-    if up_EDF.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+    if up_EDF.device.type != "cpu" or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
     return up_EDF.dtype == torch.float32 or is_native(up_EDF.dtype)
 
@@ -64,21 +68,23 @@ def pack(weights: ExpertWeights) -> PackedExperts:
 
     A product of few rows then streams each weight once, without the copy that a plain one makes.
     """
-    reorder = torch.ops.mkldnn._reorder_linear_weight.default
+    reorder = torch.ops.mkldnn._reorder_linear_weight.default  # noqa: SLF001
+    none = (None,) * weights.experts
     return PackedExperts(
-        tuple(reorder(up_DU.t().contiguous()) for up_DU in weights.up_EDF),
-        tuple(reorder(down_FD.t().contiguous()) for down_FD in weights.down_EFD),
-        None if weights.up_bias_EF is None else weights.up_bias_EF.unbind(),
-        None if weights.down_bias_ED is None else weights.down_bias_ED.unbind(),
+        up=tuple(reorder(up_DU.t().contiguous()) for up_DU in weights.up_EDF),
+        down=tuple(reorder(down_FD.t().contiguous()) for down_FD in weights.down_EFD),
+        up_biases=none if weights.up_bias_EF is None else weights.up_bias_EF.unbind(),
+        down_biases=none if weights.down_bias_ED is None else weights.down_bias_ED.unbind(),
+        least_rows=AVX512_ROWS if "AVX512" in torch.backends.cpu.get_cpu_capability() else 1,
     )
 
 
 def is_native(dtype: torch.dtype) -> bool:
     """Whether the CPU multiplies this type faster than float32 converted from it."""
     if dtype == torch.bfloat16:
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001
     if dtype == torch.float16:
-        return bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
+        return bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())  # noqa: SLF001
     return True
 
 
@@ -86,17 +92,28 @@ def plain(x_nD: Tensor, y_nD: Tensor, group: Group, weights: ExpertWeights, act:
     """Write a group's outputs to y, which may be x: one product an expert, one activation for all."""
     sizes = [count for _, count in group]
     up_nU = x_nD.new_empty((len(x_nD), weights.up_EDF.shape[2]))
-    for (expert, _), rows, out in zip(group, x_nD.split(sizes), up_nU.split(sizes), strict=True):
+    for (expert, _), rows, out in zip(
+        group, x_nD.split_with_sizes(sizes), up_nU.split_with_sizes(sizes), strict=True
+    ):
         _product(rows, weights.up_EDF[expert], _of(weights.up_bias_EF, expert), out)
-    for (expert, _), rows, out in zip(group, act(up_nU).split(sizes), y_nD.split(sizes), strict=True):
+    for (expert, _), rows, out in zip(
+        group, act(up_nU).split_with_sizes(sizes), y_nD.split_with_sizes(sizes), strict=True
+    ):
         _product(rows, weights.down_EFD[expert], _of(weights.down_bias_ED, expert), out)
 
 
 def widened(x_nD: Tensor, y_nD: Tensor, group: Group, weights: ExpertWeights, act: Act) -> None:
     """`plain` in float32, with one expert's weights converted at a time."""
     sizes = [count for _, count in group]
-    for (expert, _), rows, out in zip(group, x_nD.split(sizes), y_nD.split(sizes), strict=True):
-        one = ExpertWeights(*(None if w is None else w[expert, None].float() for w in weights))
+    for (expert, _), rows, out in zip(
+        group, x_nD.split_with_sizes(sizes), y_nD.split_with_sizes(sizes), strict=True
+    ):
+        one = ExpertWeights(
+            weights.up_EDF[expert, None].float(),
+            weights.down_EFD[expert, None].float(),
+            None if weights.up_bias_EF is None else weights.up_bias_EF[expert, None].float(),
+            None if weights.down_bias_ED is None else weights.down_bias_ED[expert, None].float(),
+        )
         wide = rows.float()
         plain(wide, wide, [(0, len(rows))], one, act)
         out.copy_(wide)
@@ -105,22 +122,22 @@ def widened(x_nD: Tensor, y_nD: Tensor, group: Group, weights: ExpertWeights, ac
 def packed(x_nD: Tensor, y_nD: Tensor, group: Group, weights: PackedExperts, act: Act) -> None:
     """Write a group's outputs to y, which may be x.
 
-    An expert with fewer than `STREAMED_ROWS` rows is given its neighbours' too, which costs no time while
-    its weights stream past; what comes of them is dropped.
+    An expert with fewer rows than `least_rows` is given its neighbours' too, which costs no time while its
+    weights stream past.
     """
-    linear = torch.ops.mkldnn._linear_pointwise.default
-    rows = len(x_nD)
-    if rows < STREAMED_ROWS:
-        x_nD = torch.cat((x_nD, x_nD.new_zeros((STREAMED_ROWS - rows, x_nD.shape[1]))))
-    last = len(x_nD) - STREAMED_ROWS
+    linear = torch.ops.mkldnn._linear_pointwise.default  # noqa: SLF001
+    ups, downs, up_biases, down_biases, least = weights
+    if len(x_nD) < least:
+        x_nD = torch.cat((x_nD, x_nD.new_zeros((least - len(x_nD), x_nD.shape[1]))))
+    last = len(x_nD) - least
     outputs = []
     start = 0
     for expert, count in group:
-        first = start if count >= STREAMED_ROWS else min(start, last)
-        taken = x_nD[first : max(start + count, first + STREAMED_ROWS)]
-        up = linear(taken, weights.up[expert], _of(weights.up_biases, expert), "none", [], "")
-        down = linear(act(up), weights.down[expert], _of(weights.down_biases, expert), "none", [], "")
-        outputs.append(down if count >= STREAMED_ROWS else down[start - first : start - first + count])
+        first = start if count >= least or start < last else last
+        taken = x_nD[first : first + max(count, least)]
+        up = linear(taken, ups[expert], up_biases[expert], "none", [], "")
+        down = linear(act(up), downs[expert], down_biases[expert], "none", [], "")
+        outputs.append(down if count >= least else down[start - first : start - first + count])
         start += count
     torch.cat(outputs, out=y_nD)
 
@@ -132,5 +149,5 @@ def _product(rows: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> 
         torch.addmm(bias, rows, weight, out=out)
 
 
-def _of(biases: Tensor | tuple[Tensor, ...] | None, expert: int) -> Tensor | None:
+def _of(biases: Tensor | None, expert: int) -> Tensor | None:
     return None if biases is None else biases[expert]

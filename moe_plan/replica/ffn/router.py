@@ -47,7 +47,7 @@ class Router(Block):
     def __init__(self, spec: MoeFfn, hidden: int, vocab: int, norm: Norm) -> None:
         super().__init__()
         self.spec: RouterSpec = spec.router
-        self.experts, self.top_k, self.eps = spec.experts, spec.top_k, norm.eps
+        self.experts, self.top_k, self.norm = spec.experts, spec.top_k, norm
         self.choices = spec.experts + spec.zero_experts
         self.declare("weight", self.choices, hidden)
         if spec.router.bias:
@@ -97,7 +97,7 @@ class Router(Block):
     def _logits(self, x_TD: Tensor) -> Tensor:
         if self.spec.input_scale:
             # Gemma 4: a norm without weights, a learned scale, and one by the square root of the width.
-            x_TD = rms(x_TD, None, self.eps) * self.input_scale * x_TD.shape[1] ** -0.5
+            x_TD = rms(x_TD, None, self.norm.eps) * self.input_scale * x_TD.shape[1] ** -0.5
         return functional.linear(x_TD, self.weight, self.bias).float()
 
     def _best(self, scores_TE: Tensor) -> Tensor:

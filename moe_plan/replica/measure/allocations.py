@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class AllocationTracker(TorchDispatchMode):
+class AllocationTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]  torch declares no types
     """Live and peak bytes of storages that were made while it is active."""
 
     def __init__(self, known: Iterable[Tensor] = ()) -> None:
         """`known`: tensors that existed before and do not count (weights, cache, inputs)."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live_bytes = 0
         self.peak_bytes = 0
         self.peak_operation = ""
@@ -63,4 +63,4 @@ class AllocationTracker(TorchDispatchMode):
 
 
 def _identity(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata  # noqa: SLF001  the identity of a storage
+    return int(tensor.untyped_storage()._cdata)  # noqa: SLF001  the identity of a storage

@@ -1,4 +1,4 @@
-"""What this device can do, measured in seconds: products by rows, memory by reach, and the cost of one operation.
+"""What this device can do, measured in seconds: products by rows, memory by reach, the cost of an operation.
 
 The few numbers that a roofline needs. Nothing in it has seen a model: shapes are fixed, and a model's own
 shapes are priced by interpolation.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 from statistics import median
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.nn import functional
@@ -21,10 +21,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-REACHES = (1 << 20, 8 << 20, 96 << 20)
-"""Bytes that are cycled through: what a core's own cache holds, what the shared one does, and neither."""
+REACHES = (1 << 20, 4 << 20, 16 << 20, 32 << 20, 96 << 20)
+"""Bytes that are cycled through: from what a core's own cache holds to what none does."""
 SIZES = (1 << 12, 1 << 15, 1 << 18, 1 << 20, 1 << 22)
 """Elements of a tensor."""
+FEW_ROWS = 16
+FEW_MATRICES = 6
+BATCH = 8
+REPEATS = 200
 SHORTEST_S = 0.004
 """Seconds that each measurement takes at least."""
 
@@ -61,94 +65,101 @@ class Rates(NamedTuple):
 
 
 def calibrate(device: torch.device, dtype: torch.dtype) -> Rates:
-    """Measure everything once; a few seconds. Call it again between measurements on a busy machine."""
-    measured = partial(_seconds, device)
-    tiny = torch.zeros(8, device=device, dtype=dtype)
-    operation = measured(lambda: [tiny.add(1) for _ in range(200)]) / 200
-    view = measured(lambda: [tiny.view(2, 4) for _ in range(200)]) / 200
-    new = partial(torch.randn, device=device, dtype=dtype)
+    """Measure everything once; about a second. Call it again between measurements on a busy machine."""
+    bench = Bench(device, dtype)
+    width = torch.empty(0, dtype=dtype).element_size()
     return Rates(
-        operation,
-        view,
-        tuple(_products(reach, new, measured, operation) for reach in REACHES),
-        _batched(new, measured, operation, inner=64, columns=256),
-        _batched(new, measured, operation, inner=256, columns=64),
-        _batch(new, measured),
-        _by_size(lambda x: x.add(x), 3 * tiny.element_size(), new, measured, operation),
-        _by_size(functional.silu, 1, new, measured, operation),
-        _by_size(lambda x: torch.softmax(x, -1), 1, new, measured, operation),
-        _by_size(lambda x: x.mean(-1), tiny.element_size(), new, measured, operation),
-        _by_size(_picked, 2 * tiny.element_size(), new, measured, operation),
+        bench.operation,
+        bench.view,
+        tuple(bench.products(reach) for reach in REACHES),
+        bench.batched(inner=64, columns=256),
+        bench.batched(inner=256, columns=64),
+        bench.batch(),
+        bench.by_size(_sum, 3 * width),
+        bench.by_size(functional.silu, 1),
+        bench.by_size(_softmax, 1),
+        bench.by_size(_mean, width),
+        bench.by_size(_picked, 2 * width),
     )
 
 
-def _seconds(device: torch.device, work: Callable[[], object]) -> float:
-    return seconds_of(work, device, SHORTEST_S)
+class Bench:
+    """Measurements on one device in one type, less the fixed seconds of an operation."""
 
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        self.device = device
+        self.new = partial(torch.randn, device=device, dtype=dtype)
+        tiny = torch.zeros(8, device=device, dtype=dtype)
+        self.operation = self.seconds(partial(_often, tiny.add, 1)) / REPEATS
+        self.view = self.seconds(partial(_often, tiny.view, 2, 4)) / REPEATS
 
-Measured = "Callable[[Callable[[], object]], float]"
+    def seconds(self, work: Callable[[], object]) -> float:
+        """Median seconds of `work`."""
+        return seconds_of(work, self.device, SHORTEST_S)
 
+    def products(self, reach: int) -> Table:
+        """Seconds for each element of [512, 512] matrices that together take `reach` bytes, by rows."""
+        inner = columns = 512
+        size = inner * columns
+        matrices = [
+            self.new(inner, columns) for _ in range(max(1, reach // (size * self.new(1).element_size())))
+        ]
+        points = []
+        for rows in ROWS:
+            # With many rows the product takes far longer than fetching the matrix; a few of them tell.
+            cycled = matrices if rows <= FEW_ROWS else matrices[:FEW_MATRICES]
+            taken = self.seconds(partial(_multiply, self.new(rows, inner), cycled, self.new(rows, columns)))
+            points.append((float(rows), max(taken / len(cycled) - self.operation, 0.0) / size))
+        return tuple(points)
 
-def _products(
-    reach: int,
-    new: Callable[..., Tensor],
-    measured: Callable[[Callable[[], object]], float],
-    operation: float,
-) -> Table:
-    inner = columns = 512
-    size = inner * columns
-    matrices = [new(inner, columns) for _ in range(max(1, reach // (size * new(1).element_size())))]
-    points = []
-    for rows in ROWS:
-        # With many rows the product takes far longer than fetching the matrix; a few of them tell.
-        cycled = matrices if rows <= ROWS[4] else matrices[: max(1, len(matrices) // 8)]
-        left, out = new(rows, inner), new(rows, columns)
-        taken = measured(
-            lambda left=left, out=out, cycled=cycled: [torch.mm(left, w, out=out) for w in cycled]
+    def batched(self, *, inner: int, columns: int) -> Table:
+        """Seconds for each element of the right-hand side of a batched product, by rows."""
+        points = []
+        shape = (BATCH, columns, inner) if inner < columns else (BATCH, inner, columns)
+        right = self.new(*shape)
+        right = right.transpose(1, 2) if inner < columns else right
+        for rows in ROWS:
+            taken = self.seconds(partial(torch.bmm, self.new(BATCH, rows, inner), right))
+            points.append((float(rows), max(taken - self.operation, 0.0) / (BATCH * inner * columns)))
+        return tuple(points)
+
+    def batch(self) -> float:
+        """Seconds of one more product in a batch."""
+        one, many = (
+            self.seconds(partial(torch.bmm, self.new(count, 1, 8), self.new(count, 8, 8)))
+            for count in (1, 65)
         )
-        points.append((float(rows), max(taken / len(cycled) - operation, 0.0) / size))
-    return tuple(points)
+        return max(many - one, 0.0) / 64
+
+    def by_size(self, work: Callable[[Tensor], Tensor], unit: int) -> Table:
+        """Seconds for each element of a tensor, divided by `unit`, by its elements."""
+        points = []
+        for size in SIZES:
+            taken = self.seconds(partial(work, self.new(size // 64, 64)))
+            points.append((float(size), max(taken - self.operation, 0.0) / (size * unit)))
+        return tuple(points)
 
 
-def _batched(
-    new: Callable[..., Tensor],
-    measured: Callable[[Callable[[], object]], float],
-    operation: float,
-    *,
-    inner: int,
-    columns: int,
-) -> Table:
-    batch, points = 8, []
-    right = new(batch, columns, inner).transpose(1, 2) if inner < columns else new(batch, inner, columns)
-    for rows in ROWS:
-        left = new(batch, rows, inner)
-        taken = measured(lambda left=left: torch.bmm(left, right))
-        points.append((float(rows), max(taken - operation, 0.0) / (batch * inner * columns)))
-    return tuple(points)
+def _often(operation: Callable[..., Tensor], *args: int) -> None:
+    for _ in range(REPEATS):
+        operation(*args)
 
 
-def _batch(new: Callable[..., Tensor], measured: Callable[[Callable[[], object]], float]) -> float:
-    few, many = (new(count, 1, 8) for count in (1, 65))
-    rights = new(1, 8, 8), new(65, 8, 8)
-    return (
-        max(measured(lambda: torch.bmm(many, rights[1])) - measured(lambda: torch.bmm(few, rights[0])), 0)
-        / 64
-    )
+def _multiply(left: Tensor, matrices: list[Tensor], out: Tensor) -> None:
+    for matrix in matrices:
+        torch.mm(left, matrix, out=out)
 
 
-def _by_size(
-    work: Callable[[Tensor], Tensor],
-    unit: int,
-    new: Callable[..., Tensor],
-    measured: Callable[[Callable[[], object]], float],
-    operation: float,
-) -> Table:
-    points = []
-    for size in SIZES:
-        x = new(size // 64, 64)
-        taken = measured(lambda x=x: work(x))
-        points.append((float(size), max(taken - operation, 0.0) / (size * unit)))
-    return tuple(points)
+def _sum(x: Tensor) -> Tensor:
+    return x + x
+
+
+def _softmax(x: Tensor) -> Tensor:
+    return torch.softmax(x, -1)
+
+
+def _mean(x: Tensor) -> Tensor:
+    return x.mean(-1)
 
 
 def _picked(x: Tensor) -> Tensor:
@@ -160,7 +171,7 @@ def typical(rates: list[Rates]) -> Rates:
     return Rates(*(_median(values) for values in zip(*rates, strict=True)))
 
 
-def _median(values: tuple[object, ...]) -> object:
+def _median(values: Any) -> Any:
     if isinstance(values[0], float):
         return median(values)
     return tuple(_median(items) for items in zip(*values, strict=True))

@@ -78,11 +78,11 @@ def price(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
     raise ReplicaError(message)
 
 
-class FlopCounter(TorchDispatchMode):
+class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]  torch declares no types
     """FLOPs by operation: under the name of the weight that is multiplied, else under the label in force."""
 
     def __init__(self, tensors: Iterable[tuple[str, Tensor]]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.flops: dict[str, int] = defaultdict(int)
         self._names: dict[int, str] = {}
         for name, tensor in tensors:
@@ -102,9 +102,11 @@ class FlopCounter(TorchDispatchMode):
 
     def _owner(self, args: tuple[Any, ...]) -> str:
         label = labels.current()
-        # A bias is given before the matrices.
+        # A bias, before the matrices of a product or after the taps of a convolution, multiplies nothing.
         for arg in reversed(args):
-            if isinstance(arg, Tensor) and (name := self._names.get(_storage(arg))) is not None:
+            if not isinstance(arg, Tensor) or arg.dim() == 1:
+                continue
+            if (name := self._names.get(_storage(arg))) is not None:
                 return name
         return label or "unnamed"
 
@@ -115,4 +117,4 @@ class FlopCounter(TorchDispatchMode):
 
 
 def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata  # noqa: SLF001  the identity of a storage, on meta too
+    return int(tensor.untyped_storage()._cdata)  # noqa: SLF001  the identity of a storage, on meta too

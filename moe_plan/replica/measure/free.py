@@ -1,6 +1,6 @@
 """Operations that cost no FLOPs by the convention of this project: nothing in them is a matrix product.
 
-Elementwise arithmetic, reductions, softmax, views, copies, lookups and sorting. What is free is so in place too.
+Elementwise arithmetic, reductions, softmax, views, copies, lookups and sorting; in place too.
 """
 
 from __future__ import annotations

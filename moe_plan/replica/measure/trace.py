@@ -18,18 +18,84 @@ Kind = Literal[
 PRODUCTS = frozenset({"mm", "addmm", "mv", "addmv"})
 BATCHED = frozenset({"bmm", "baddbmm"})
 TRANSCENDENTAL = frozenset(
-    "exp exp_ expm1 log log_ log1p tanh tanh_ sigmoid sigmoid_ silu silu_ gelu softplus sin cos logaddexp pow".split()
+    [
+        "cos",
+        "exp",
+        "exp_",
+        "expm1",
+        "gelu",
+        "log",
+        "log1p",
+        "log_",
+        "logaddexp",
+        "pow",
+        "sigmoid",
+        "sigmoid_",
+        "silu",
+        "silu_",
+        "sin",
+        "softplus",
+        "tanh",
+        "tanh_",
+    ]
 )
 SOFTMAX = frozenset({"_softmax", "_log_softmax", "logsumexp"})
 REDUCTIONS = frozenset(
-    "sum mean amax amin max min topk sort argsort cumsum bincount native_layer_norm".split()
+    [
+        "amax",
+        "amin",
+        "argsort",
+        "bincount",
+        "cumsum",
+        "max",
+        "mean",
+        "min",
+        "native_layer_norm",
+        "sort",
+        "sum",
+        "topk",
+    ]
 )
 GATHERS = frozenset(
-    "embedding index index_select gather index_add index_add_ index_copy_ index_put_ index_put scatter scatter_".split()
+    [
+        "embedding",
+        "gather",
+        "index",
+        "index_add",
+        "index_add_",
+        "index_copy_",
+        "index_put",
+        "index_put_",
+        "index_select",
+        "scatter",
+        "scatter_",
+    ]
 )
 VIEWS = frozenset(
-    """view _unsafe_view transpose t permute expand slice select unsqueeze squeeze unbind split split_with_sizes
-    alias detach as_strided empty empty_like new_empty _reshape_alias unfold lift_fresh""".split()
+    [
+        "_reshape_alias",
+        "_unsafe_view",
+        "alias",
+        "as_strided",
+        "detach",
+        "empty",
+        "empty_like",
+        "expand",
+        "lift_fresh",
+        "new_empty",
+        "permute",
+        "select",
+        "slice",
+        "split",
+        "split_with_sizes",
+        "squeeze",
+        "t",
+        "transpose",
+        "unbind",
+        "unfold",
+        "unsqueeze",
+        "view",
+    ]
 )
 
 
@@ -54,11 +120,11 @@ class Operation(NamedTuple):
         return 2 * self.batch * self.rows * self.columns * self.inner
 
 
-class Tracer(TorchDispatchMode):
+class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  torch declares no types here
     """Records every operation of what runs inside it, in order."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operations: list[Operation] = []
 
     def __torch_dispatch__(

@@ -1,0 +1,1 @@
+"""More than one process: experts divided among ranks, tokens exchanged, and workers that are watched."""
