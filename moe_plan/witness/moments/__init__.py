@@ -1,0 +1,1 @@
+"""Peak activation bytes, predicted stage by stage from the spec."""
