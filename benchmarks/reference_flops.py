@@ -10,7 +10,8 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from moe_plan.anatomy.build import block_names, unfolded
+from moe_plan.anatomy.build import unfolded
+from moe_plan.spec.flows import block_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -27,7 +27,7 @@ class Block(nn.Module):
         self._starts: dict[str, tuple[Start, int]] = {}
 
     def declare(self, name: str, *shape: int, start: Start = "matrix", fan_in: int | None = None) -> None:
-        """Declare parameter `name`; a matrix is scaled by 1 / sqrt(`fan_in`), by default its last dimension."""
+        """Declare parameter `name`; a matrix is scaled by 1 / sqrt(`fan_in`), its last dimension."""
         self._starts[name] = (start, fan_in or shape[-1])
         empty = torch.empty(shape, dtype=torch.get_default_dtype(), device="meta")
         self.register_parameter(name, nn.Parameter(empty, requires_grad=False))

@@ -89,7 +89,7 @@ class Layer(Block):
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Tensors of the layer; where several blocks have the same owner, the owner is numbered."""
-        groups = [list(block.tensors()) for block in (*self.mixers, *self.ffns, *self.hypers)]  # type: ignore[operator]
+        groups = [list(block.tensors()) for block in (*self.mixers, *self.ffns, *self.hypers)]
         owners = [{name.partition(".")[0] for name, _ in group} - {"hyper"} for group in groups]
         for index, group in enumerate(groups):
             for name, tensor in group:

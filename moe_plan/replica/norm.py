@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def rms(x: Tensor, weight: Tensor | None, eps: float, *, zero_centered: bool = False) -> Tensor:
-    """Root-mean-square norm: x / sqrt(mean(x^2) + eps) * weight over the last dimension (arXiv 1910.07467)."""
+    """RMS norm: x / sqrt(mean(x^2) + eps) * weight, over the last dimension (arXiv 1910.07467)."""
     wide = x.float()
     normed = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
     if weight is None:

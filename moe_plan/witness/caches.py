@@ -1,4 +1,8 @@
-"""Cache and state of every layer: what a real forward keeps, against the inventory."""
+"""Cache and state of every layer: what a real forward keeps, against the inventory.
+
+A compressor also holds the projections of the tokens that its next entry is made of. They are working memory,
+not cache, and no part of what the calculator counts; here they are predicted from the compressor's weights.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from moe_plan.witness.names import Place, rows
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from moe_plan.anatomy.inventory import Inventory, State
+    from moe_plan.anatomy.inventory import Block, Inventory, State
     from moe_plan.plan.ledger import Line
     from moe_plan.replica.cache import Cache
 
@@ -45,7 +49,26 @@ def predicted_bytes(inventory: Inventory, context: int, itemsize: int, source: i
             entries = 1 if state.reach is None else state.reach.entries(source if state.source else context)
             size = state.elements * entries * _width(state, itemsize)
             sizes[Place(block.part, layer, state.name)] = size
+        for name, elements in _waiting(block, context):
+            sizes[Place(block.part, layer, name)] = elements * itemsize
     return sizes
+
+
+def _waiting(block: Block, context: int) -> Iterator[tuple[str, int]]:
+    """What every compressor of `block` holds for its next entry, in elements of one sequence.
+
+    An entry is made of `ratio` tokens, and of as many before them where its projections are twice as wide as
+    the entry: then the entries overlap.
+    """
+    shapes = {weight.name: weight.shape for weight in block.weights}
+    for name, shape in shapes.items():
+        owner, _, attribute = name.rpartition(".")
+        if attribute != "position_bias" or f"{owner}.kv_norm" not in shapes:
+            continue
+        ratio, width = shape
+        tokens = min(context, ratio * (width // shapes[f"{owner}.kv_norm"][0]))
+        yield f"{owner}.pending_kv", tokens * width
+        yield f"{owner}.pending_gate", tokens * width
 
 
 def _width(state: State, itemsize: int) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from statistics import NormalDist, fmean, pstdev
+from math import log
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from moe_plan.replica.model import Replica
 
 GROUP = "distinct experts"
-SIGMAS = NormalDist().inv_cdf(1 - 1e-6)
-"""Half-width of the band in standard errors: one check in a million is outside by chance."""
+FALSE_ALARMS = 1e-6
+"""How often a check may be outside its band by chance."""
 
 
 def moe_of(replica: Replica) -> Moe | None:
@@ -41,23 +42,52 @@ def distinct_lines(replica: Replica, tokens: int, seeds: int, seed: int) -> Iter
     choices = spec.experts + spec.zero_experts
     uniform = spec.experts * -torch.expm1(tokens * torch.log1p(torch.tensor(-spec.top_k / choices))).item()
     routings = [Uniform(seed + index) for index in range(seeds)]
-    yield _line(f"{tokens} tokens, uniform", uniform, _touched(moe, tokens, routings))
+    yield _line(f"{tokens} tokens, uniform", uniform, _touched(moe, tokens, routings), spec.experts)
     if not spec.zero_experts:
         skewed = [Zipf(1.0, seed + index) for index in range(seeds)]
         popularity = [1.0 / rank for rank in range(1, spec.experts + 1)]
         expected = expected_distinct(popularity, spec.top_k, tokens)
-        yield _line(f"{tokens} tokens, Zipf 1.0", expected, _touched(moe, tokens, skewed))
+        yield _line(f"{tokens} tokens, Zipf 1.0", expected, _touched(moe, tokens, skewed), spec.experts)
     own = _touched(moe, tokens, [None] * seeds)
     name = f"{tokens} tokens, the router's own choice"
     note = "random weights, not trained ones"
     yield Line(GROUP, name, uniform, fmean(own), "experts", judged=False, note=note)
 
 
-def _line(name: str, expected: float, touched: list[int]) -> Line:
-    error = pstdev(touched) / len(touched) ** 0.5
-    # A spread of nothing (every expert touched every time) leaves room for rounding only.
-    band = max(SIGMAS * error / expected, 1e-6)
+def _line(name: str, expected: float, touched: list[int], experts: int) -> Line:
+    band = band_of(expected / experts, experts * len(touched))
     return Line(GROUP, name, expected, fmean(touched), "experts", band, note=f"mean of {len(touched)} seeds")
+
+
+def band_of(share: float, trials: int) -> float:
+    """How far, as a part of `share`, the share of experts with work may be from what is expected of it.
+
+    Chernoff's bound in Hoeffding's form (JASA 58, 1963): n * KL(observed | expected) exceeds ln(2 / p) with
+    probability p at most. It holds for unequal experts, and for those of one token, which exclude each other,
+    as for independent ones (negative association: Dubhashi and Ranjan, 1998). The formula alone sets it: the
+    spread of a sample is nothing where nearly every batch touches every expert.
+    """
+    allowed = log(2 / FALSE_ALARMS) / trials
+    ends = (_farthest(share, end, allowed) for end in (0.0, 1.0))
+    # Where every expert is touched every time, rounding is all that is left.
+    return max(*(abs(end / share - 1) for end in ends), 1e-9)
+
+
+def _farthest(share: float, end: float, allowed: float) -> float:
+    """The observed share towards `end` whose divergence from `share` is `allowed`, by bisection."""
+    near, far = share, end
+    if _divergence(far, share) <= allowed:
+        return far
+    for _ in range(60):
+        middle = (near + far) / 2
+        near, far = (middle, far) if _divergence(middle, share) <= allowed else (near, middle)
+    return far
+
+
+def _divergence(observed: float, expected: float) -> float:
+    """Kullback-Leibler divergence of two coins, in nats."""
+    pairs = ((observed, expected), (1 - observed, 1 - expected))
+    return sum(seen * log(seen / due) if due > 0 else float("inf") for seen, due in pairs if seen > 0)
 
 
 def _touched(moe: Moe, tokens: int, routings: Sequence[Routing | None]) -> list[int]:

@@ -40,51 +40,67 @@ def prepared(spec: ModelSpec, request: Request) -> Prepared:
     where there is no such device.
     """
     device = device_of(request.device)
-    shape = Shape(SEQUENCES, request.tokens, request.steps)
-    available = memory_of(device)
-    shrunk = _shrunk(spec, request, shape, available)
+    asked = Asked(spec, request, Shape(SEQUENCES, request.tokens, request.steps), memory_of(device))
+    shrunk = asked.shrunk()
     replica = build.on_meta(shrunk.spec, request.dtype)
-    guard(
-        needed_bytes(shrunk.spec, request.dtype, shape),
-        available,
-        what=f"a replica of {spec.name} at scale {shrunk.scale}",
-        hint=lambda budget: _hint(spec, request, shape, budget),
-        max_memory=request.max_memory_bytes,
-    )
-    return Prepared(build.materialise(replica, device, request.seed), shrunk, shape, device)
+    # Weights alone are known at once; what is far too large is refused without being walked through.
+    for needed in (build.weight_bytes(replica), asked.bytes_of(replica)):
+        asked.guard(needed, shrunk.scale)
+    return Prepared(build.materialise(replica, device, request.seed), shrunk, asked.shape, device)
 
 
-def _shrunk(spec: ModelSpec, request: Request, shape: Shape, available: Available) -> Shrunk:
-    scale = request.scale
-    if scale is None and request.max_memory_bytes is not None:
-        budget = budget_bytes(available, request.max_memory_bytes)
-        scale = _largest(spec, request, shape, budget)
-    return shrink(spec, scale if scale is not None else default_scale(spec), tokens=shape.tokens)
+class Asked(NamedTuple):
+    """What is to be run, and the memory there is."""
 
+    spec: ModelSpec
+    request: Request
+    shape: Shape
+    available: Available
 
-def _largest(spec: ModelSpec, request: Request, shape: Shape, budget: int) -> Fraction | None:
-    return largest_scale(
-        spec, budget, lambda smaller: needed_bytes(smaller, request.dtype, shape), tokens=shape.tokens
-    )
+    def shrunk(self) -> Shrunk:
+        """The spec at the scale that was asked for, or that the promise of memory leaves, or by default."""
+        scale = self.request.scale
+        if scale is None and self.request.max_memory_bytes is not None:
+            scale = self.largest(budget_bytes(self.available, self.request.max_memory_bytes))
+        return shrink(
+            self.spec, scale if scale is not None else default_scale(self.spec), tokens=self.shape.tokens
+        )
 
+    def largest(self, budget: int) -> Fraction | None:
+        """The largest scale of which everything is within `budget` bytes."""
+        return largest_scale(
+            self.spec,
+            budget,
+            lambda smaller: self.bytes_of(build.on_meta(smaller, self.request.dtype)),
+            least_bytes_of=lambda smaller: build.weight_bytes(build.on_meta(smaller, self.request.dtype)),
+            tokens=self.shape.tokens,
+        )
 
-def _hint(spec: ModelSpec, request: Request, shape: Shape, budget: int) -> str:
-    scale = _largest(spec, request, shape, budget)
-    return f"--scale {scale} fits" if scale is not None else "no scale of it fits"
+    def guard(self, needed: int, scale: Fraction) -> None:
+        """Refuse what takes more than it may, with the largest scale that fits."""
+        guard(
+            needed,
+            self.available,
+            what=f"a replica of {self.spec.name} at scale {scale}",
+            hint=self._hint,
+            max_memory=self.request.max_memory_bytes,
+        )
 
+    def _hint(self, budget: int) -> str:
+        scale = self.largest(budget)
+        return f"--scale {scale} fits" if scale is not None else "no scale of it fits"
 
-def needed_bytes(spec: ModelSpec, dtype: str, shape: Shape) -> int:
-    """Weights, cache and the widest moment of a prefill, found without allocating any of them.
+    def bytes_of(self, replica: Replica) -> int:
+        """Weights, cache and the widest moment of a prefill, found without allocating any of them.
 
-    The float32 numbers that the largest tensor is drawn from before it is converted count too.
-    """
-    replica = build.on_meta(spec, dtype)
-    weights = build.weight_bytes(replica)
-    largest = max(4 * tensor.numel() for tensor in replica.parameters())
-    prefill, decode = peak_activation_bytes(replica, shape, 0, Balanced())
-    kept = Cache(replica, shape.sequences, shape.tokens + shape.steps)
-    cache = sum(held.allocated_bytes for held in kept.held())
-    return weights + max(largest, cache + max(prefill, decode))
+        The float32 numbers that the largest tensor is drawn from before it is converted count too.
+        """
+        shape = self.shape
+        largest = max(4 * tensor.numel() for tensor in replica.parameters())
+        prefill, decode = peak_activation_bytes(replica, shape, 0, Balanced())
+        kept = Cache(replica, shape.sequences, shape.tokens + shape.steps)
+        cache = sum(held.allocated_bytes for held in kept.held())
+        return build.weight_bytes(replica) + max(largest, cache + max(prefill, decode))
 
 
 def memory_of(device: torch.device) -> Available:
