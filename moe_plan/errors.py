@@ -60,6 +60,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "MP303": "no KV cache format of this name",
         "MP304": "no layer of this number",
         "MP305": "no component of this name",
+        "MP306": "no routed experts in this model, or in this layer of it",
     }
 )
 """What each code means. Codes are never reused; 1xx are faults in a file, 2xx

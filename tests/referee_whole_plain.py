@@ -7,12 +7,14 @@ from whole_facts import (
     BIASES,
     DENSE,
     EXPERTS,
+    NORM_BIASES,
     QK_NORMS,
     Facts,
     always,
-    attention_of,
     dense_of,
     experts_of,
+    hidden_in_heads,
+    hidden_of_heads,
     plain,
     renamed,
     three,
@@ -62,7 +64,7 @@ SHARED = three("mlp.shared_expert", "shared") | {"mlp.shared_expert_gate.weight"
 # One class stands for both sizes of a family; each size is a case, since each is a YAML of its own.
 CASES = {
     **{
-        name: Case("Llama", name, dense, always(ATTENTION | DENSE), odd=False)
+        name: Case("Llama", name, dense, always(ATTENTION | DENSE), tied=hidden_in_heads)
         for name in ("llama-3.1-8b", "llama-3.1-405b")
     },
     "qwen2.5-72b": Case("Qwen2", "qwen2.5-72b", dense, always(ATTENTION | BIASES | DENSE)),
@@ -77,12 +79,14 @@ CASES = {
         name: Case("Qwen3Moe", name, qwen_experts, always(ATTENTION | QK_NORMS | EXPERTS))
         for name in ("qwen3-30b-a3b", "qwen3-235b-a22b")
     },
-    "olmoe-1b-7b": Case("Olmoe", "olmoe-1b-7b", olmoe, always(ATTENTION | QK_NORMS | EXPERTS)),
+    "olmoe-1b-7b": Case(
+        "Olmoe", "olmoe-1b-7b", olmoe, always(ATTENTION | QK_NORMS | EXPERTS), tied=hidden_of_heads
+    ),
     "phi-3.5-moe": Case(
         "Phimoe",
         "phi-3.5-moe",
         phimoe,
-        always(ATTENTION | BIASES | LOCAL_EXPERTS),
-        OUTER | {"lm_head.bias": "lm_head.bias"},
+        always(ATTENTION | NORM_BIASES | BIASES | LOCAL_EXPERTS),
+        OUTER | {"lm_head.bias": "lm_head.bias", "model.norm.bias": "norm.final.bias"},
     ),
 }

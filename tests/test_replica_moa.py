@@ -245,5 +245,6 @@ def test_widest_moment(name, tokens):
     known = [x, *tables, *ours.parameters(), *(kept.slots_NSW for kept in state.values())]
     with AllocationTracker(known) as tracker:
         ours(x, state, call)
-    both = 3 * rows * heads * ours.spec.head_dim + 2 * heads * rows * tokens
-    assert tracker.peak_bytes == 4 * both + tokens**2 + rows * (4 + 8 + 8)
+    mixed, scores = rows * heads * ours.spec.head_dim, heads * rows * tokens
+    widest = 2 * mixed + scores + max(mixed, scores)
+    assert tracker.peak_bytes == 4 * widest + rows * (4 + 8 + 8)

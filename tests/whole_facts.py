@@ -89,6 +89,11 @@ def norm(index: int) -> Source:
     return lambda ours: ours["norm.weight"][index]
 
 
+def norm_bias(index: int) -> Source:
+    """Its bias, where norms have one."""
+    return lambda ours: ours["norm.bias"][index]
+
+
 def gate_up(ours: Ours) -> torch.Tensor:
     """[E, 2F, D]: gate, then up."""
     return torch.cat((ours["experts.gate"], ours["experts.up"]), 2).mT
@@ -120,6 +125,7 @@ def always(table: Table) -> Callable[[ModelSpec], Table]:
 
 
 NORMS: Table = {"input_layernorm.weight": norm(0), "post_attention_layernorm.weight": norm(1)}
+NORM_BIASES: Table = {"input_layernorm.bias": norm_bias(0), "post_attention_layernorm.bias": norm_bias(1)}
 PROJECTIONS: Table = {f"self_attn.{part}_proj.weight": f"attention.{part}" for part in "qkvo"}
 BIASES: Table = {f"self_attn.{part}_proj.bias": f"attention.{part}_bias" for part in "qkvo"}
 QK_NORMS: Table = {f"self_attn.{part}_norm.weight": f"attention.{part}_norm" for part in "qk"}
@@ -131,3 +137,46 @@ EXPERTS: Table = {
     "mlp.experts.down_proj": down,
 }
 CORRECTION: Table = {"mlp.gate.e_score_correction_bias": "router.correction_bias"}
+
+
+def leading_dense(spec: ModelSpec) -> int:
+    """Layers at the start whose network is dense; all others have experts."""
+    kinds = [spec.ffn[name].kind for name in names_of_layers(spec, "ffn")]
+    count = kinds.index("moe")
+    assert kinds == ["dense"] * count + ["moe"] * (len(kinds) - count)
+    return count
+
+
+def with_hidden(spec: ModelSpec, hidden: int) -> ModelSpec:
+    """Of another hidden width; only for specs without tensors of their own."""
+    assert not any(run.tensors for run in layers_of(spec.layers)) and not spec.tensors
+    return spec.model_copy(update={"hidden": hidden})
+
+
+def hidden_of_heads(spec: ModelSpec) -> ModelSpec:
+    """Heads together as wide as the residual stream."""
+    block = attention_of(spec)
+    return with_hidden(spec, block.heads * block.head_dim)
+
+
+def hidden_in_heads(spec: ModelSpec) -> ModelSpec:
+    """A residual stream of a multiple of the number of heads, whose own width is another."""
+    heads = attention_of(spec).heads
+    return with_hidden(spec, -(-spec.hidden // heads) * heads)
+
+
+def whole_shared_experts(spec: ModelSpec) -> ModelSpec:
+    """A shared network as wide as a whole number of experts."""
+
+    def whole(block: DenseFfn | MoeFfn) -> DenseFfn | MoeFfn:
+        if not isinstance(block, MoeFfn) or block.shared_width is None:
+            return block
+        count = max(1, round(block.shared_width / block.width))
+        return block.model_copy(update={"shared_width": count * block.width})
+
+    return spec.model_copy(update={"ffn": {name: whole(block) for name, block in spec.ffn.items()}})
+
+
+def mixers_of(spec: ModelSpec) -> list[Any]:
+    """The attention block of each decoder layer, which has one."""
+    return [spec.attention[name] for name in names_of_layers(spec, "attention")]

@@ -10,12 +10,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
 import transformers
-from transformers.modeling_outputs import BaseModelOutput
 
 from moe_plan.anatomy.build import inventory
 from moe_plan.api import load
@@ -37,16 +35,14 @@ Ours = Mapping[str, torch.Tensor]
 """Tensors of ours by their names in the inventory: those of one layer, or those outside the layers."""
 Source = str | Callable[[Ours], torch.Tensor]
 """One of our tensors, or what is made of several by moving elements; NaN where theirs has more than ours."""
-Table = Mapping[str, Source]
+Table = dict[str, Source]
 """A name of theirs, without the number of its layer, and what belongs there; shapes of equal size are equal."""
 
-OUTER: Table = MappingProxyType(
-    {
-        "model.embed_tokens.weight": "embedding",
-        "model.norm.weight": "norm.final.weight",
-        "lm_head.weight": lambda ours: ours.get("lm_head", ours["embedding"]),
-    }
-)
+OUTER: Table = {
+    "model.embed_tokens.weight": "embedding",
+    "model.norm.weight": "norm.final.weight",
+    "lm_head.weight": lambda ours: ours.get("lm_head", ours["embedding"]),
+}
 
 
 class Kept(NamedTuple):
@@ -84,7 +80,7 @@ class Case:
     """Keyword arguments of their configuration, from the shrunk spec."""
     tensors: Callable[[ModelSpec], Table]
     """Their tensors of a layer; every layer takes those that it has."""
-    outer: Table = OUTER
+    outer: Table = field(default_factory=lambda: OUTER)
     stacks: Mapping[str, str] = field(default_factory=lambda: {"decoder": "model.layers"})
     """Where the layers of each of our stacks are in theirs."""
     config: str = ""
@@ -97,6 +93,12 @@ class Case:
     odd: bool = True
     """Whether their class can be built with odd, unequal sizes."""
     scale: Fraction = SCALE
+    tied: Callable[[ModelSpec], ModelSpec] = lambda spec: spec
+    """Sizes that their class cannot set apart, made one in the shrunk spec."""
+    positions: bool = False
+    """Whether positions must be given: theirs counts the tokens of a layer that caches none."""
+    computed: tuple[str, ...] = ()
+    """How the names of theirs end that are no weights, but made by the class from its configuration."""
     surplus: str = ""
     """Why theirs has elements that ours has not; without it, it may have none."""
     quirks: tuple[str, ...] = ()
@@ -130,7 +132,7 @@ class Pair(NamedTuple):
 
 def pair(case: Case, *, odd: bool) -> Pair:
     """Both sides of `case` at the small size, with ours' random weights in both."""
-    spec = shrink(case.full(), case.scale, odd=odd, keep_layers=LAYERS).spec
+    spec = case.tied(shrink(case.full(), case.scale, odd=odd, keep_layers=LAYERS).spec)
     ours = build.materialise(build.on_meta(spec), torch.device("cpu"), SEED)
     theirs = built(case, spec)
     surplus = copied(case, spec, ours, theirs)
@@ -157,7 +159,7 @@ def copied(case: Case, spec: ModelSpec, ours: Replica, theirs: Any) -> int:
         name: torch.arange(start, start + tensor.numel(), dtype=torch.float64).view(tensor.shape)
         for (name, tensor), start in zip(mine.items(), starts, strict=False)
     }
-    state = theirs.state_dict()
+    state = {name: t for name, t in theirs.state_dict().items() if not name.endswith(case.computed)}
     table = case.tensors(spec)
     once = {tensor.data_ptr(): name for name, tensor in state.items()}
     places = torch.cat([_given(case, table, numbers, name).flatten() for name in once.values()])
@@ -216,17 +218,21 @@ def run_theirs(both: Pair) -> Run:
     """Theirs: the same through the cache that the model makes itself."""
     spec, model = both.spec, both.theirs
     past: dict[str, Any] = {}
+    start = 0
     ids_name = "input_ids"
     if spec.parts:
         ids_name = "decoder_input_ids"
-        encoded = model.get_encoder()(input_ids=tokens(spec, SOURCE, 2)).last_hidden_state
-        past["encoder_outputs"] = BaseModelOutput(last_hidden_state=encoded)
+        past["encoder_outputs"] = model.get_encoder()(input_ids=tokens(spec, SOURCE, 2))
     held: list[list[int]] = []
 
     def step(ids: torch.Tensor) -> torch.Tensor:
+        nonlocal start
+        if both.case.positions:
+            past["position_ids"] = torch.arange(start, start + ids.shape[1])[None]
         out = model(**{ids_name: ids}, use_cache=True, **past)
+        start += ids.shape[1]
         past["past_key_values"] = out.past_key_values
-        held.append(elements(out.past_key_values))
+        held.append(_by_layer(elements(out.past_key_values), len(layers_of(spec.layers))))
         return out.logits
 
     return _greedy(spec, step, held)
@@ -256,7 +262,18 @@ def elements(cache: Any) -> list[int]:
     if isinstance(cache, transformers.EncoderDecoderCache):
         own, cross = elements(cache.self_attention_cache), elements(cache.cross_attention_cache)
         return [a + b for a, b in zip(own, cross, strict=True)]
-    return [sum({t.data_ptr(): t.numel() for t in _states(vars(layer))}.values()) for layer in cache.layers]
+    states = [list(_states(vars(layer))) for layer in cache.layers]
+    # MiniMax keeps the states of its recurrent layers beside those of attention.
+    for own, state in zip(states, getattr(cache, "linear_cache", ()), strict=False):
+        own += _states([state])
+    return [sum({t.data_ptr(): t.numel() for t in own}.values()) for own in states]
+
+
+def _by_layer(held: list[int], layers: int) -> list[int]:
+    """Sums over the attention blocks of a layer, each of which is a layer of the cache (LongCat has two)."""
+    each = len(held) // layers
+    assert each * layers == len(held)
+    return [sum(held[first : first + each]) for first in range(0, len(held), each)]
 
 
 def _states(kept: Any) -> Iterator[torch.Tensor]:

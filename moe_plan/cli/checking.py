@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -36,13 +37,16 @@ def checks(models: Sequence[Model], request: Request, *, quiet: bool) -> tuple[C
 
     Raises UnavailableError without torch, and whatever else than a failed replica the witness raises.
     """
+    refused = {index: _refusal(model, request) for index, model in enumerate(models)}
+    found = []
     with Progress(quiet=quiet) as progress:
-        progress.say("loading torch")
-        verify = _witness()
-        found = []
-        for number, model in enumerate(models, 1):
-            progress.say(f"verifying {model.name}" + (f", {number} of {len(models)}" if models[1:] else ""))
-            found.append(_check(verify, model, request))
+        if not all(refused.values()):
+            progress.say("loading torch")
+            verify = _witness()
+        for index, model in enumerate(models):
+            progress.say(f"verifying {model.name}" + (f", {index + 1} of {len(models)}" if models[1:] else ""))
+            failure = refused[index]
+            found.append(Check(model.name, None, failure) if failure else _check(verify, model, request))
     return tuple(found)
 
 
@@ -91,6 +95,25 @@ def _witness() -> Verify:
         message = f"torch cannot be loaded: {clean(str(error), 300)}; reinstall it with: {EXTRA}"
         raise UnavailableError(message) from None
     return verify
+
+
+def _refusal(model: Model, request: Request) -> str:
+    """Why memory forbids the replica, where that can be told before torch is loaded; else nothing.
+
+    What is refused is refused at once. Without torch there is nothing to refuse, and the one error says so.
+    """
+    if request.scale is None or request.device != "cpu" or find_spec("torch") is None:
+        return ""
+    from moe_plan.replica.memory import available_memory  # noqa: PLC0415  as the rest, only where it is asked
+    from moe_plan.spec.catalogue import validated  # noqa: PLC0415
+    from moe_plan.witness.budget import Asked  # noqa: PLC0415
+
+    asked = Asked(validated(model.spec), request, available_memory())
+    try:
+        asked.guard(asked.shrunk())
+    except ReplicaError as error:
+        return clean(str(error), 600)
+    return ""
 
 
 def _check(verify: Verify, model: Model, request: Request) -> Check:

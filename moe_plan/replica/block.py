@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 Start = Literal["matrix", "norm", "vector", "decay", "index"]
 """What random numbers a tensor starts from. All differ from 0 and 1, so that a forgotten one shows."""
 
+DRAWN = 1 << 20
+"""Random numbers that are drawn together: 4 MiB of them, 8 of indices."""
+
 
 class Block(nn.Module):
     """A module whose own tensors are named `owner.attribute`, as in the inventory of a model."""
@@ -71,15 +74,19 @@ class Block(nn.Module):
 
 
 def fill(made: Tensor, start: Start, size: int, generator: torch.Generator) -> None:
-    """Random numbers in place, drawn on the CPU so that a seed means the same on every device."""
-    if start == "index":
-        drawn = torch.randint(0, size, made.shape, generator=generator)
-    elif start == "decay":
-        drawn = torch.empty(made.shape).uniform_(1.0, 8.0, generator=generator).log_()
-    else:
-        drawn = torch.empty(made.shape).normal_(generator=generator)
-        if start == "matrix":
-            drawn.mul_(size**-0.5)
+    """Random numbers in place, drawn on the CPU so that a seed means the same on every device.
+
+    A piece at a time: drawn all at once, they would take as much memory again as the largest tensor.
+    """
+    for piece in made.view(-1).split(DRAWN):
+        if start == "index":
+            drawn = torch.randint(0, size, piece.shape, generator=generator)
+        elif start == "decay":
+            drawn = torch.empty(piece.shape).uniform_(1.0, 8.0, generator=generator).log_()
         else:
-            drawn.mul_(0.1).add_(1.0 if start == "norm" else 0.0)
-    made.copy_(drawn)
+            drawn = torch.empty(piece.shape).normal_(generator=generator)
+            if start == "matrix":
+                drawn.mul_(size**-0.5)
+            else:
+                drawn.mul_(0.1).add_(1.0 if start == "norm" else 0.0)
+        piece.copy_(drawn)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
+from torch import nn
 
 from moe_plan.replica.block import Block
 from moe_plan.replica.model import Replica
@@ -17,9 +18,12 @@ if TYPE_CHECKING:
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
+Made = TypeVar("Made", bound=nn.Module)
+
 
 @contextmanager
-def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Blocks that are declared inside have this type."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -30,20 +34,20 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 def on_meta(spec: ModelSpec, dtype: str = "fp32") -> Replica:
     """The replica of `spec` without memory: shapes, counts and FLOPs at any size."""
-    with _default_dtype(DTYPES[dtype]):
+    with default_dtype(DTYPES[dtype]):
         replica = Replica(spec)
     return replica.eval()
 
 
-def weight_bytes(replica: Replica) -> int:
-    """Bytes of every parameter and buffer, as torch will allocate them."""
-    return sum(t.numel() * t.element_size() for t in (*replica.parameters(), *replica.buffers()))
+def weight_bytes(module: nn.Module) -> int:
+    """Bytes of every parameter and buffer of a replica or a part of one, as torch will allocate them."""
+    return sum(t.numel() * t.element_size() for t in (*module.parameters(), *module.buffers()))
 
 
-def materialise(replica: Replica, device: torch.device, seed: int = 0) -> Replica:
-    """Give the replica memory and random weights; the same seed gives the same weights on every device."""
+def materialise(made: Made, device: torch.device, seed: int = 0) -> Made:
+    """Give a replica, or a part of one, memory and random weights; a seed gives the same on every device."""
     generator = torch.Generator("cpu").manual_seed(seed)
-    for module in replica.modules():
+    for module in made.modules():
         if isinstance(module, Block):
             module.materialise(device, generator)
-    return replica
+    return made

@@ -37,19 +37,22 @@ class Cache:
         self.batch = batch
         self.capacity = capacity
         self.layers: list[list[State]] = replica.decoder.states(batch, capacity, like)
+        self._owners = replica.decoder.owners()
 
     def held(self) -> Iterator[Held]:
-        """Every state of every layer; where a layer has several mixers, the owner is numbered."""
-        for index, states in enumerate(self.layers):
+        """Every state of every layer; an owner that several mixers of a layer have is numbered."""
+        for index, (states, owners) in enumerate(zip(self.layers, self._owners, strict=True)):
             for number, state in enumerate(states):
                 for name, kept in state.items():
-                    yield _held(index, _numbered(name, number, states), kept)
+                    yield _held(index, _numbered(name, number, owners), kept)
 
 
-def _numbered(name: str, number: int, states: list[State]) -> str:
+def _numbered(name: str, number: int, owners: list[frozenset[str]]) -> str:
+    """As the tensors of a layer are numbered, whether a mixer keeps anything or not."""
     owner, _, rest = name.partition(".")
-    # Every mixer of a layer has tensors of its owner, whether it keeps anything or not.
-    return f"{owner}.{number}.{rest}" if len(states) > 1 else name
+    if sum(owner in other for other in owners) < 2:  # noqa: PLR2004  several
+        return name
+    return f"{owner}.{sum(owner in other for other in owners[:number])}.{rest}"
 
 
 def _held(layer: int, name: str, kept: Store | Fixed) -> Held:

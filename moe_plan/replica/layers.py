@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from moe_plan.replica.block import Block
 from moe_plan.replica.build_mixer import mixer
+from moe_plan.replica.extra import Extra
 from moe_plan.replica.ffn.build import feed_forward
 from moe_plan.replica.ffn.moe import Moe
 from moe_plan.replica.hyper import Hyper
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from moe_plan.spec.model import ModelSpec, Norm, Run
 
 
-BUFFERS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int64": torch.int64}
-
-
 class Place(NamedTuple):
     """What a layer must know of the stack it stands in."""
 
@@ -43,22 +40,6 @@ class Place(NamedTuple):
     number: int
     """Which layer of the stack it is, from 0."""
     layers: int
-
-
-class Extra(Block):
-    """Further tensors of a layer, under their own names."""
-
-    def __init__(self, run: Run) -> None:
-        super().__init__()
-        for tensor in run.tensors:
-            if tensor.buffer is None:
-                self.declare(tensor.name, *tensor.shape, start="norm")
-            else:
-                self.declare_buffer(tensor.name, *tensor.shape, dtype=BUFFERS[tensor.buffer], start="norm")
-
-    def tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Each tensor under the name that the spec gives it."""
-        return ((name, getattr(self, name)) for name in self._starts)
 
 
 class Layer(Block):
@@ -78,11 +59,17 @@ class Layer(Block):
             for index in range(blocks)
             if place.streams is not None
         )
-        self.extra = Extra(run)
+        self.extra = Extra(run.tensors)
 
     def states(self, batch: int, capacity: int, like: Tensor) -> list[State]:
         """An empty cache for each mixer."""
         return [block.state(batch, capacity, like) for block in self._mixers()]
+
+    def owners(self) -> list[frozenset[str]]:
+        """Of each mixer, the owners that its tensors are named after: `attention`, `indexer`, `compressor`."""
+        return [
+            frozenset(name.partition(".")[0] for name, _ in block.tensors()) for block in self._mixers()
+        ]
 
     def _mixers(self) -> list[Mixer]:
         return list(self.mixers)  # type: ignore[arg-type]
@@ -177,7 +164,7 @@ class Layer(Block):
         both = self.norms(dense(self.norms(x, 2)), 3)
         both.add_(self.norms(experts(self.norms(x, 4), call, routed_by_BTD=x), 5))
         x = x + self.norms(both, 6)
-        scalar = getattr(self.extra, "layer_scalar", None)
+        scalar = self.extra.named("layer_scalar")
         return x if scalar is None else x.mul_(scalar)
 
 

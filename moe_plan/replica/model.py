@@ -5,6 +5,7 @@ Legend: B sequences, T new tokens, S tokens of a source, D hidden, V vocabulary.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch.nn import functional
 from moe_plan.replica.attention.gqa import Widths
 from moe_plan.replica.block import Block
 from moe_plan.replica.call import Call, Options
+from moe_plan.replica.extra import Extra
 from moe_plan.replica.hyper import HyperHead
 from moe_plan.replica.labels import named
 from moe_plan.replica.layers import Layer, Place
@@ -48,11 +50,13 @@ class Stack(Block):
             )
             for index, run in enumerate(runs)
         )
-        self.final = Norms(self.rms, int(part.final_norm), self.hidden, owner="norm.final")
-        self.has_final_norm = part.final_norm
-        streams = part.hyper_connections
+        # A part of tensors alone has nothing to norm or to collapse.
+        self.has_final_norm = part.final_norm and bool(runs)
+        self.final = Norms(self.rms, int(self.has_final_norm), self.hidden, owner="norm.final")
+        streams = part.hyper_connections if runs else None
         self.collapse = HyperHead(streams, self.hidden, self.rms) if streams is not None else None
         self.streams = streams
+        self.extra = Extra(part.tensors)
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Tensors of every layer as `3.attention.q`, then those outside the layers."""
@@ -61,6 +65,7 @@ class Stack(Block):
         yield from self.final.tensors()
         if self.collapse is not None:
             yield from self.collapse.tensors()
+        yield from self.extra.tensors()
 
     def _layers(self) -> list[Layer]:
         return list(self.layers)  # type: ignore[arg-type]
@@ -68,6 +73,10 @@ class Stack(Block):
     def states(self, batch: int, capacity: int, like: Tensor) -> list[list[State]]:
         """An empty cache for each mixer of each layer."""
         return [layer.states(batch, capacity, like) for layer in self._layers()]
+
+    def owners(self) -> list[list[frozenset[str]]]:
+        """Of each mixer of each layer, the owners that its tensors are named after."""
+        return [layer.owners() for layer in self._layers()]
 
     def forward(self, x_BTD: Tensor, states: list[list[State]] | None, call: Call) -> Tensor:
         """The normed output of the last layer, [B, T, D]."""
@@ -136,6 +145,8 @@ class Replica(Block):
 
     def encode(self, source_BS: Tensor, options: Options = DEFAULT) -> Tensor:
         """Output of the encoder, [B, S, D]."""
+        # Rows are counted by decoder layer.
+        options = replace(options, counts=None)
         x_BSD = self._embedded(source_BS)
         for stack in self.encoders.values():
             assert isinstance(stack, Stack)

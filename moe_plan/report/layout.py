@@ -29,6 +29,10 @@ def lines(document: Document, width: int | None, rule: str) -> Iterator[Line]:
         if index:
             yield ()
         yield from _table(table, width, rule)
+    for chart in document.charts:
+        yield ()
+        yield from (((line, "title"),) for line in _wrapped(clean(chart.title, LONGEST_LINE), width))
+        yield from (((clean(line, LONGEST_LINE), ""),) for line in chart.lines)
     if document.notes:
         yield ()
     for note in document.notes:

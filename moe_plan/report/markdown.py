@@ -9,7 +9,7 @@ from moe_plan.text import clean
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from moe_plan.report.table import Document, Row, Table
+    from moe_plan.report.table import Chart, Document, Row, Table
 
 _ESCAPES = {character: "\\" + character for character in "\\|`*_[]"}
 # A zero-width space after @ keeps a name from becoming a mention.
@@ -22,6 +22,7 @@ def markdown(document: Document) -> str:
     """The document as GitHub-flavoured Markdown, its notes as a list."""
     heading = [escaped(line, _LONGEST_LINE) for line in document.heading]
     blocks = [*heading, *("\n".join(_lines(table)) for table in document.tables)]
+    blocks += ["\n".join(_fenced(chart)) for chart in document.charts]
     if document.notes:
         # Marks are bold here; a star would be taken for markup.
         notes = (
@@ -41,6 +42,12 @@ def _lines(table: Table) -> list[str]:
     lines.append(_joined(escaped(column.title) for column in table.columns))
     lines.append(_joined("---" if column.align == "left" else "---:" for column in table.columns))
     return lines + [_line(row, len(table.columns)) for row in table.rows]
+
+
+def _fenced(chart: Chart) -> list[str]:
+    """As it stands: nothing in a fence is markup, and no line of a chart begins one."""
+    lines = [clean(line, _LONGEST_LINE).replace("```", "'''") for line in chart.lines]
+    return [f"**{escaped(chart.title, _LONGEST_LINE)}**", "", "```text", *lines, "```"]
 
 
 def _line(row: Row, columns: int) -> str:

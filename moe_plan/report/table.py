@@ -87,12 +87,20 @@ class Table(NamedTuple):
         return Table(tuple(self.columns[i] for i in indices), rows, self.title)
 
 
+class Chart(NamedTuple):
+    """A picture made of plain characters, laid out already."""
+
+    title: str
+    lines: tuple[str, ...]
+
+
 class Document(NamedTuple):
-    """Tables, and the lines that stand under and above them."""
+    """Tables, and what stands under and above them."""
 
     tables: tuple[Table, ...]
     notes: tuple[str, ...] = ()
     heading: tuple[str, ...] = ()
+    charts: tuple[Chart, ...] = ()
 
 
 def section(heading: str) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import islice
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -32,12 +33,12 @@ class Replayed:
     """A routing that is drawn once and then given again: to the recording and to every run that is timed."""
 
     def __init__(self, seed: int) -> None:
-        self._drawn: dict[tuple[int, int], Tensor] = {}
+        self._drawn: dict[tuple[int, int, int, int], Tensor] = {}
         self._routing = Uniform(seed)
 
     def choose(self, layer: int, tokens: int, top_k: int, choices: int) -> Tensor:
         """As `Routing.choose`."""
-        key = (layer, tokens)
+        key = (layer, tokens, top_k, choices)
         if key not in self._drawn:
             self._drawn[key] = self._routing.choose(layer, tokens, top_k, choices)
         return self._drawn[key]
@@ -61,11 +62,14 @@ class Taken(NamedTuple):
 def recorded(spec: ModelSpec, dtype: str, shape: Shape, options: Options) -> Work:
     """What a forward would run, from shapes alone."""
     replica = build.on_meta(spec, dtype)
-    prefill, *decodes = _forwards(replica, shape, options, 0)
+    # A routing that is replayed is drawn the first time, which no run that is timed does.
+    for run in islice(_forwards(replica, shape, options, 0), 2):
+        run()
+    prefill, decode = islice(_forwards(replica, shape, options, 0), 2)
     with Tracer() as first:
         prefill()
     with Tracer() as second:
-        decodes[0]()
+        decode()
     return Work(first.operations, second.operations, build.weight_bytes(replica))
 
 

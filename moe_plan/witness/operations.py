@@ -28,7 +28,8 @@ class Forward(NamedTuple):
     source: int
     """Tokens of an encoder's input."""
     routed_rows: Mapping[int, int]
-    """Rows that went through experts that hold weights, for each decoder layer that routes."""
+    """Rows that went through experts that hold weights, for each decoder layer that routes: a prediction where
+    a token may choose experts that hold none."""
 
 
 def predicted_flops(inventory: Inventory, forward: Forward) -> Books:
@@ -49,7 +50,9 @@ def predicted_flops(inventory: Inventory, forward: Forward) -> Books:
 def _of_weight(weight: Weight, block: Block, layer: int | None, forward: Forward) -> int:
     if weight.phase not in ("both", forward.phase) or weight.use not in ("matmul", "conv"):
         return 0
-    if weight.pool and block.part == "decoder" and layer is not None and layer in forward.routed_rows:
+    # Without zero-compute experts every choice is a row, and what was run has no say in the prediction.
+    if weight.pool > weight.copies and block.part == "decoder" and layer in forward.routed_rows:
+        assert layer is not None
         return 2 * weight.elements * forward.routed_rows[layer]
     return weight.flops_per_token * forward.tokens * forward.sequences
 

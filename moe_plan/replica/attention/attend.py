@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from moe_plan.replica.attention.parts import softmax_of_all
 from moe_plan.replica.labels import named
 
 if TYPE_CHECKING:
@@ -107,16 +108,21 @@ def _block(q_NRbd: Tensor, seen: Keys, start: int, visible: Visible, scoring: Sc
     mask = visible.mask(queries, range(seen.first, seen.first + keys), scores.device)
     if mask is not None:
         scores.masked_fill_(mask, float("-inf"))
-    weights = _softmax(scores, scoring.sinks_NR)
+    del mask
+    held = [scores]
+    del scores
+    weights = _softmax(held, scoring.sinks_NR)
     with named(scoring.names[1]):
         mixed = torch.bmm(weights.view(groups, heads * tokens, keys), seen.values_NSe)
     return mixed.view(groups, heads, tokens, -1)
 
 
-def _softmax(scores_NRTS: Tensor, sinks_NR: Tensor | None) -> Tensor:
-    """Softmax over keys, in float32; a sink takes its share and is dropped."""
-    if sinks_NR is None:
-        return torch.softmax(scores_NRTS, dim=-1, dtype=torch.float32).to(scores_NRTS.dtype)
-    wide = scores_NRTS.float()
-    total = torch.logaddexp(torch.logsumexp(wide, dim=-1, keepdim=True), sinks_NR.float()[:, :, None, None])
-    return wide.sub_(total).exp_().to(scores_NRTS.dtype)
+def _softmax(scores: list[Tensor], sinks_NR: Tensor | None) -> Tensor:
+    """Softmax over keys, in float32, of the one tensor [N, R, T, S] that `scores` holds, and is emptied of.
+
+    A sink takes its share and is dropped; in place then, on scores in float32.
+    """
+    if sinks_NR is not None:
+        return softmax_of_all(scores, sinks_NR[:, :, None, None])[0]
+    dtype = scores[0].dtype
+    return torch.softmax(scores.pop(), dim=-1, dtype=torch.float32).to(dtype)

@@ -133,6 +133,7 @@ class Compressed(Mixer):
         """The vectors of the windows of the new tokens."""
         flat = rms(functional.linear(x_BTD, self.kv), self.kv_norm, self.eps)
         vectors_BTd = self._turned(flat.unsqueeze(2), call).squeeze(2)
+        del flat
         if not state:
             return Seen(vectors_BTd, call.start, None, None)
         store = state["attention.window"]

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from moe_plan.replica.attention.attend import Keys, Scoring, Visible, attend
 from moe_plan.replica.attention.relative import position_bias
+from moe_plan.replica.attention.temperature import position_factors
 from moe_plan.replica.mixer import Mixer
 from moe_plan.replica.norm import rms
 from moe_plan.replica.rope import rotate
@@ -168,6 +169,10 @@ class GroupedQueryAttention(Mixer):
             flat = functional.linear(low, self.q_b, self.q_bias)
         weight = self.q_norm if spec.qk_norm in ("head", "whole") else None
         heads_BHTd = self._heads(flat, spec.heads, weight, call)
+        if spec.temperature is not None:
+            positions = range(call.start, call.start + call.tokens)
+            factors_T = position_factors(spec.temperature, positions, flat.dtype, flat.device)
+            heads_BHTd.mul_(factors_T[:, None])
         return heads_BHTd.view(-1, spec.heads // spec.kv_heads, *heads_BHTd.shape[2:])
 
     def _seen(self, x_BTD: Tensor, state: State | None, call: Call) -> Keys:

@@ -99,7 +99,7 @@ def absorbed(query: Query, seen: Latents, kv_b_Hwr: Tensor, choice: Choice | Non
         chosen = None if choice is None else choice[index]
         part = Query(latent_BTHr[:, block], query.turned_BTHp[:, block])
         mixed_BTHr[:, block] = _block_absorbed(part, seen, span, chosen)
-    del latent_BTHr
+    del latent_BTHr, part
     rows_HMr = mixed_BTHr.flatten(0, 1).transpose(0, 1)
     values_HMv = torch.bmm(rows_HMr, kv_b_Hwr[:, plain:].transpose(1, 2))
     return values_HMv.transpose(0, 1).view(batch, tokens, heads, -1)

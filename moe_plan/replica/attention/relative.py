@@ -32,6 +32,6 @@ def _bucket(offset_TS: Tensor, buckets: int, distance: int, *, causal: bool) -> 
         base = (offset_TS > 0).to(torch.long) * buckets
         apart = offset_TS.abs()
     exact = max(buckets // 2, 1)
-    far = torch.log(apart.clamp(min=1).float() / exact) / math.log(max(distance / exact, 2.0))
+    far = torch.log(apart.clamp(min=1).float() / exact) / math.log(max(distance, exact + 1) / exact)
     bucket = (exact + far * (buckets - exact)).long().clamp_(max=max(buckets - 1, 0))
     return base + torch.where(apart < exact, apart, bucket)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class AllocationTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]  torch declares no types
+class AllocationTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch declares no types
     """Live and peak bytes of storages that were made while it is active."""
 
     def __init__(self, known: Iterable[Tensor] = ()) -> None:

@@ -78,7 +78,7 @@ def price(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
     raise ReplicaError(message)
 
 
-class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]  torch declares no types
+class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch declares no types
     """FLOPs by operation: under the name of the weight that is multiplied, else under the label in force."""
 
     def __init__(self, tensors: Iterable[tuple[str, Tensor]]) -> None:

@@ -120,7 +120,7 @@ class Operation(NamedTuple):
         return 2 * self.batch * self.rows * self.columns * self.inner
 
 
-class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  torch declares no types here
+class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch declares no types here
     """Records every operation of what runs inside it, in order."""
 
     def __init__(self) -> None:
@@ -133,9 +133,10 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  torch declare
         """Run `func` and record it."""
         out = func(*args, **(kwargs or {}))
         name = str(func._overloadpacket).removeprefix("aten.")  # noqa: SLF001  as torch's own modes do
-        self.operations.append(
-            operation(name, args, [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)])
-        )
+        results = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+        if not (name == "_to_copy" and results[0].is_meta and not args[0].is_meta):
+            # A routing comes from the CPU: where the weights are on the CPU too, nothing is copied.
+            self.operations.append(operation(name, args, results))
         return out
 
 
