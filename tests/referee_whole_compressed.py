@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from referee_whole_latent import SHARED, more_heads, weights, with_attention
+from whole_case import OUTER, Case, Kept, Table
 from whole_facts import (
     CORRECTION,
     EXPERTS,
@@ -15,7 +16,6 @@ from whole_facts import (
     rope_parameters,
     whole_shared_experts,
 )
-from whole_referee import OUTER, Case, Kept, Table
 
 from moe_plan.spec.attention import CompressedAttention
 from moe_plan.spec.model import ModelSpec
@@ -68,7 +68,9 @@ def connections(module: str, owner: str) -> Table:
 
 INDEXER = "self_attn.compressor.indexer"
 TABLE: Table = {
-    **weights("self_attn", "attention", {f"{name}_proj": name for name in ("q_a", "q_b", "kv", "o_a", "o_b")}),
+    **weights(
+        "self_attn", "attention", {f"{name}_proj": name for name in ("q_a", "q_b", "kv", "o_a", "o_b")}
+    ),
     **weights("self_attn", "attention", {name: name for name in ("q_a_norm", "kv_norm")}),
     "self_attn.sinks": "attention.sinks",
     **compressor("self_attn.compressor", "compressor"),
@@ -118,6 +120,8 @@ CASES = {
         outer=OUTER | connections("model.hc_head.hc_", "hyper.head"),
         kept=kept,
         tied=decided,
-        quirks=("what waits for an entry is counted as the class keeps it: it does not grow with the context",),
+        quirks=(
+            "what waits for an entry is counted as the class keeps it: it does not grow with the context",
+        ),
     ),
 }

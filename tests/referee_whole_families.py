@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from whole_case import OUTER, Case, Ours, Source, Table, one_less_than_window
 from whole_facts import (
     ATTENTION,
     BIASES,
@@ -25,7 +26,6 @@ from whole_facts import (
     three,
     whole_shared_experts,
 )
-from whole_referee import OUTER, Case, Ours, Source, Table, one_less_than_window
 
 from moe_plan.replica.unfold import layers_of
 from moe_plan.spec.model import ModelSpec

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from recurrence_weights import mamba2_weights
+from whole_case import OUTER, Case, Source, Table, one_less_than_window, one_tap_more
 from whole_facts import (
     DENSE,
     EXPERTS,
@@ -26,7 +27,6 @@ from whole_facts import (
     three,
     whole_shared_experts,
 )
-from whole_referee import OUTER, Case, Kept, Source, Table, all_kept, one_less_than_window
 
 from moe_plan.replica.unfold import layers_of
 from moe_plan.spec.attention import AttentionExperts, Mamba2, ShortConv
@@ -83,16 +83,6 @@ def mamba_of_two_hidden(spec: ModelSpec) -> ModelSpec:
     heads = next(heads for heads in range(block.heads, 2 * spec.hidden + 1) if 2 * spec.hidden % heads == 0)
     changed = block.model_copy(update={"heads": heads, "head_dim": 2 * spec.hidden // heads})
     return spec.model_copy(update={"attention": spec.attention | {name: changed}})
-
-
-def one_tap_more(kept: Kept) -> int:
-    """A convolution of transformers keeps as many inputs as it has taps; ours those before the next token."""
-    (mixer,) = kept.mixers
-    taps = getattr(mixer, "conv", None) or getattr(mixer, "taps", None)
-    if taps is None:
-        return all_kept(kept)
-    inputs = sum(size for name, size in kept.elements.items() if "conv" in name)
-    return all_kept(kept) + inputs // (taps - 1)
 
 
 def mamba2(name: str) -> Source:
@@ -307,10 +297,18 @@ def mistral4(spec: ModelSpec) -> Facts:
 
 def one_span(spec: ModelSpec) -> ModelSpec:
     """The class has one number for YaRN's original context and for the span of the temperature."""
-    (name,) = spec.attention
+    (name,), span = spec.attention, 12
     block = latent_of(spec)
-    scaling = block.rope.scaling.model_copy(update={"original_context": block.temperature.span})
-    changed = block.model_copy(update={"rope": block.rope.model_copy(update={"scaling": scaling})})
+    assert block.rope is not None
+    assert block.rope.scaling is not None
+    assert block.temperature is not None
+    scaling = block.rope.scaling.model_copy(update={"original_context": span})
+    changed = block.model_copy(
+        update={
+            "rope": block.rope.model_copy(update={"scaling": scaling}),
+            "temperature": block.temperature.model_copy(update={"span": span}),
+        }
+    )
     return whole_shared_experts(spec.model_copy(update={"attention": {name: changed}}))
 
 

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from whole_case import Case, Ours, Source, Table
 from whole_facts import (
     CORRECTION,
     DENSE,
@@ -26,10 +27,8 @@ from whole_facts import (
     whole_shared_experts,
     with_hidden,
 )
-from whole_referee import Case, Ours, Source, Table
 
 from moe_plan.spec.attention import AnyAttention, Indexer
-from moe_plan.spec.ffn import DenseFfn
 from moe_plan.spec.model import ModelSpec
 
 INDEXER_HEADS = 17
@@ -96,17 +95,16 @@ def deepseek(spec: ModelSpec) -> Facts:
         "routed_scaling_factor": router.scale,
         "norm_topk_prob": router.normalize,
     }
-    dense = (block.width for block in spec.ffn.values() if isinstance(block, DenseFfn))
-    return facts | {"intermediate_size": width for width in dense}
+    if leading_dense(spec):
+        facts["intermediate_size"] = dense_of(spec).width
+    return facts
 
 
 def deepseek_v2(spec: ModelSpec) -> Facts:
     router = experts_of(spec).router
     # The class never divides by the sum, whatever its configuration says, and knows no correction.
     assert not router.normalize
-    return deepseek(spec) | {
-        "topk_method": "greedy" if router.groups is None else "group_limited_greedy"
-    }
+    return deepseek(spec) | {"topk_method": "greedy" if router.groups is None else "group_limited_greedy"}
 
 
 def with_attention(spec: ModelSpec, **changed: Any) -> ModelSpec:
@@ -114,9 +112,7 @@ def with_attention(spec: ModelSpec, **changed: Any) -> ModelSpec:
 
     def change(block: AnyAttention) -> AnyAttention:
         fields = {name: value for name, value in changed.items() if hasattr(block, name)}
-        return block.model_copy(
-            update={name: value(getattr(block, name)) for name, value in fields.items()}
-        )
+        return block.model_copy(update={name: value(getattr(block, name)) for name, value in fields.items()})
 
     return spec.model_copy(
         update={"attention": {name: change(block) for name, block in spec.attention.items()}}

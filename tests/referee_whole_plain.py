@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from whole_case import OUTER, Case
 from whole_facts import (
     ATTENTION,
     BIASES,
@@ -19,7 +20,6 @@ from whole_facts import (
     renamed,
     three,
 )
-from whole_referee import OUTER, Case
 
 from moe_plan.spec.model import ModelSpec
 

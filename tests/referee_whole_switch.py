@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from whole_case import Case, Source, Table
 from whole_facts import Facts, attention_of, dense_of, experts_of, norm
-from whole_referee import Case, Source, Table
 
 from moe_plan.replica.unfold import layers_of
 from moe_plan.spec.model import ModelSpec, Run

@@ -22,8 +22,8 @@ else:
     pytest.importorskip("torch", reason=REASON)
     pytest.importorskip("transformers", reason=REASON)
 
+from whole_case import Case
 from whole_referee import (
-    Case,
     difference,
     pair,
     parameters,

@@ -12,7 +12,7 @@ if os.environ.get("CI"):
 else:
     torch = pytest.importorskip("torch", reason="the replica needs torch: pip install -e '.[replica]'")
 
-from hypothesis import assume, given, settings
+from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 from runnable import calm, runnable
 from strategies import ATTENTION_KINDS, on_models
@@ -31,6 +31,8 @@ from moe_plan.witness.verify import run_lines
 CPU = torch.device("cpu")
 CLOSE = 3e-5
 """Of the largest logit: float32 sums in another order, through three layers with factors up to 2.5."""
+# To make a failing model small takes longer than to read it.
+on_models = settings(on_models, phases=(Phase.generate,))
 few = settings(on_models, max_examples=25)
 TOKENS, BATCH = 9, 3
 KINDS = pytest.mark.parametrize("kind", ATTENTION_KINDS)
@@ -76,8 +78,8 @@ def test_flops_and_caches_are_those_of_the_inventory(spec, shape):
     assert differing(run_lines(spec, made(spec), shape, 0)) == []
 
 
-@settings(on_models, max_examples=30)
-@given(runnable(), st.sampled_from([Shape(2, 13, 1), Shape(1, 4, 2)]))
+@settings(on_models, max_examples=20)
+@given(runnable(), st.sampled_from([Shape(2, 5, 1), Shape(1, 3, 2)]))
 def test_flops_and_caches_on_meta_are_those_of_the_inventory(spec, shape):
     """Nothing is computed, and experts are dealt out in turn."""
     assert differing(run_lines(spec, build.on_meta(spec, "bf16"), shape, 0)) == []

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from whole_referee import Ours, Source, Table
+from whole_case import Ours, Source, Table
 
 from moe_plan.replica.unfold import block_names, layers_of
 from moe_plan.spec.attention import Attention, MlaAttention

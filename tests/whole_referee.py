@@ -8,105 +8,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Any, NamedTuple
 
 import torch
 import transformers
+from whole_case import OUTER, Case, Kept, Ours, Source, Table, all_kept, one_less_than_window
 
 from moe_plan.anatomy.build import inventory
-from moe_plan.api import load
 from moe_plan.estimate.params import total_params
 from moe_plan.replica import build
 from moe_plan.replica.cache import Cache
 from moe_plan.replica.model import Replica
 from moe_plan.replica.shrink import TOKENS, shrink
 from moe_plan.replica.unfold import block_names, layers_of
-from moe_plan.spec.attention import AnyAttention
 from moe_plan.spec.model import ModelSpec
 
-SCALE = Fraction(1, 64)
+__all__ = ["OUTER", "Case", "Kept", "Ours", "Source", "Table", "all_kept", "one_less_than_window"]
 LAYERS = 2
 BATCH, SOURCE, STEPS = 2, 11, 8
-SEED = 3
-
-Ours = Mapping[str, torch.Tensor]
-"""Tensors of ours by their names in the inventory: those of one layer, or those outside the layers."""
-Source = str | Callable[[Ours], torch.Tensor]
-"""One of our tensors, or what is made of several by moving elements; NaN where theirs has more than ours."""
-Table = dict[str, Source]
-"""A name of theirs, without the number of its layer, and what belongs there; shapes of equal size are equal."""
-
-OUTER: Table = {
-    "model.embed_tokens.weight": "embedding",
-    "model.norm.weight": "norm.final.weight",
-    "lm_head.weight": lambda ours: ours.get("lm_head", ours["embedding"]),
-}
-
-
-class Kept(NamedTuple):
-    """What one of our decoder layers holds, all sequences together."""
-
-    mixers: tuple[AnyAttention, ...]
-    elements: Mapping[str, int]
-    tokens: int
-    batch: int
-
-
-def all_kept(kept: Kept) -> int:
-    """Where theirs holds what ours holds."""
-    return sum(kept.elements.values())
-
-
-def one_less_than_window(kept: Kept) -> int:
-    """A sliding layer of transformers drops the oldest token after a step; ours when the next one comes."""
-    (mixer,) = kept.mixers
-    limit = getattr(mixer, "window", None) or getattr(mixer, "chunk", None)
-    if limit is None or kept.tokens < limit:
-        return all_kept(kept)
-    return all_kept(kept) // limit * (limit - 1)
-
-
-@dataclass(frozen=True)
-class Case:
-    """A family of transformers, and the spec that should be the same model."""
-
-    family: str
-    """Of the classes `familyConfig` and `familyForCausalLM`."""
-    model: str
-    """Name in the catalogue, where there is no `spec`."""
-    facts: Callable[[ModelSpec], Mapping[str, Any]]
-    """Keyword arguments of their configuration, from the shrunk spec."""
-    tensors: Callable[[ModelSpec], Table]
-    """Their tensors of a layer; every layer takes those that it has."""
-    outer: Table = field(default_factory=lambda: OUTER)
-    stacks: Mapping[str, str] = field(default_factory=lambda: {"decoder": "model.layers"})
-    """Where the layers of each of our stacks are in theirs."""
-    config: str = ""
-    """Class of their configuration, where it is not `familyConfig`."""
-    head: str = "ForCausalLM"
-    spec: Callable[[], ModelSpec] | None = None
-    """For families that the catalogue has no model of, or to change what a model's own class cannot do."""
-    kept: Callable[[Kept], int] = all_kept
-    """Elements that theirs should hold for what ours holds."""
-    odd: bool = True
-    """Whether their class can be built with odd, unequal sizes."""
-    scale: Fraction = SCALE
-    tied: Callable[[ModelSpec], ModelSpec] = lambda spec: spec
-    """Sizes that their class cannot set apart, made one in the shrunk spec."""
-    positions: bool = False
-    """Whether positions must be given: theirs counts the tokens of a layer that caches none."""
-    computed: tuple[str, ...] = ()
-    """How the names of theirs end that are no weights, but made by the class from its configuration."""
-    surplus: str = ""
-    """Why theirs has elements that ours has not; without it, it may have none."""
-    quirks: tuple[str, ...] = ()
-    """What is known to differ between the class and the release, and what was done about it."""
-
-    def full(self) -> ModelSpec:
-        """The spec at its published size."""
-        return self.spec() if self.spec is not None else load(self.model).spec
 
 
 class Run(NamedTuple):
@@ -132,11 +51,29 @@ class Pair(NamedTuple):
 
 def pair(case: Case, *, odd: bool) -> Pair:
     """Both sides of `case` at the small size, with ours' random weights in both."""
-    spec = case.tied(shrink(case.full(), case.scale, odd=odd, keep_layers=LAYERS).spec)
-    ours = build.materialise(build.on_meta(spec), torch.device("cpu"), SEED)
+    spec = shrunk(case, odd=odd)
+    ours = build.materialise(build.on_meta(spec), torch.device("cpu"), case.seed)
     theirs = built(case, spec)
     surplus = copied(case, spec, ours, theirs)
     return Pair(case, spec, ours, theirs, surplus)
+
+
+def shrunk(case: Case, *, odd: bool) -> ModelSpec:
+    """The spec at the size of the comparison."""
+    return case.tied(felt(shrink(case.full(), case.scale, odd=odd, keep_layers=LAYERS).spec))
+
+
+def felt(spec: ModelSpec) -> ModelSpec:
+    """Limits so near that what random weights make runs into them; no release's random numbers would."""
+    near = {"clip": 0.5, "limit": 0.5}
+
+    def blocks(given: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            name: block.model_copy(update={key: at for key, at in near.items() if getattr(block, key, None)})
+            for name, block in given.items()
+        }
+
+    return spec.model_copy(update={"attention": blocks(spec.attention), "ffn": blocks(spec.ffn)})
 
 
 def built(case: Case, spec: ModelSpec) -> Any:
@@ -264,8 +201,8 @@ def elements(cache: Any) -> list[int]:
         return [a + b for a, b in zip(own, cross, strict=True)]
     states = [list(_states(vars(layer))) for layer in cache.layers]
     # MiniMax keeps the states of its recurrent layers beside those of attention.
-    for own, state in zip(states, getattr(cache, "linear_cache", ()), strict=False):
-        own += _states([state])
+    for layer, state in enumerate(getattr(cache, "linear_cache", ())):
+        states[layer] += _states([state])
     return [sum({t.data_ptr(): t.numel() for t in own}.values()) for own in states]
 
 

@@ -134,10 +134,10 @@ class Body(NamedTuple):
     operations: tuple[Operation, ...] = ()
 
     def in_prefill(self) -> Body:
-        """The same body where a decode step does not run it."""
+        """The same body where a decode step does not run it, so that nothing is kept for one."""
         return Body(
             tuple(w._replace(phase="prefill") for w in self.weights),
-            self.states,
+            (),
             tuple(o._replace(phase="prefill") for o in self.operations),
         )
 

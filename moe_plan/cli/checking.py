@@ -10,7 +10,8 @@ from moe_plan.cli import exit_codes
 from moe_plan.cli.output import deliver
 from moe_plan.cli.progress import Progress
 from moe_plan.cli.streams import ReaderGone, write_error
-from moe_plan.errors import ReplicaError, UnavailableError
+from moe_plan.cli.witnesses import is_out_of_memory, loaded
+from moe_plan.errors import ReplicaError
 from moe_plan.plan.verification import Check, worst
 from moe_plan.text import clean
 
@@ -25,11 +26,7 @@ if TYPE_CHECKING:
 
     Verify = Callable[[Model, Request], Ledger]
 
-EXTRA = "pip install 'moe-plan[replica]'"
-MISSING = f"a replica runs on torch, which is not installed; add it with: {EXTRA}"
 _LINES_NAMED = 5
-# torch says so in the text of a RuntimeError where it is the CPU that has no memory left.
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 def checks(models: Sequence[Model], request: Request, *, quiet: bool) -> tuple[Check, ...]:
@@ -42,7 +39,7 @@ def checks(models: Sequence[Model], request: Request, *, quiet: bool) -> tuple[C
     with Progress(quiet=quiet) as progress:
         if not all(refused.values()):
             progress.say("loading torch")
-            verify = _witness()
+            verify = loaded(_witness)
         for index, model in enumerate(models):
             progress.say(f"verifying {model.name}" + (f", {index + 1} of {len(models)}" if models[1:] else ""))
             failure = refused[index]
@@ -83,17 +80,8 @@ def complain(checked: Sequence[Check]) -> int:
 
 
 def _witness() -> Verify:
-    """The witness's `verify`. Raises UnavailableError where torch is missing or broken."""
-    try:
-        from moe_plan.witness.verify import verify  # noqa: PLC0415  torch takes seconds to load
-    except (ImportError, OSError) as error:
-        name = getattr(error, "name", None) or ""
-        if name.split(".")[0] == "moe_plan":
-            raise
-        if name == "torch" and isinstance(error, ModuleNotFoundError):
-            raise UnavailableError(MISSING) from None
-        message = f"torch cannot be loaded: {clean(str(error), 300)}; reinstall it with: {EXTRA}"
-        raise UnavailableError(message) from None
+    from moe_plan.witness.verify import verify  # noqa: PLC0415  torch takes seconds to load
+
     return verify
 
 
@@ -124,19 +112,10 @@ def _check(verify: Verify, model: Model, request: Request) -> Check:
     except ReplicaError as error:
         failure = clean(str(error), 600)
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         failure = f"out of memory on {request.device}; try a smaller --scale or --max-memory"
     return Check(model.name, ledger, failure, perf_counter() - start)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    text = str(error).casefold()
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or any(sign in text for sign in _OUT_OF_MEMORY)
-    )
 
 
 def _complaint(check: Check) -> str:

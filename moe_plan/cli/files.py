@@ -11,26 +11,31 @@ from moe_plan.errors import UnavailableError, UsageError
 from moe_plan.text import clean, did_you_mean
 
 if TYPE_CHECKING:
-    from moe_plan.cli.choices import Format
+    from moe_plan.cli.choices import Format, Picture
 
 SUFFIXES = {"table": "txt", "json": "json", "markdown": "md", "csv": "csv"}
+PICTURES = ("svg", "png")
 
 
 class Target(NamedTuple):
     """One output file: its format, the path as given, and where that leads."""
 
-    format: Format
+    format: Format | Picture
     path: str
     real_path: Path
 
 
-def targets(requests: Sequence[str], command: str, inputs: Iterable[str] = ()) -> tuple[Target, ...]:
+def targets(
+    requests: Sequence[str], command: str, inputs: Iterable[str] = (), picture: str | None = None
+) -> tuple[Target, ...]:
     """What `-o FORMAT[=PATH]` asks for; without a path, the command's name in the current folder.
 
-    Raises UsageError for an unknown format, UnavailableError for a path that cannot be written, is
-    one of `inputs`, or is given twice.
+    `picture` is the path of one more file, whose ending says its format. Raises UsageError for an unknown
+    format, UnavailableError for a path that cannot be written, is one of `inputs`, or is given twice.
     """
     found = tuple(_target(request, command) for request in requests)
+    if picture is not None:
+        found += (_picture(picture),)
     # A catalogue name is no path, but a file of that name could not be told from one.
     taken = {path: "an input" for path in map(_real_path, inputs) if path is not None}
     for target in found:
@@ -41,10 +46,10 @@ def targets(requests: Sequence[str], command: str, inputs: Iterable[str] = ()) -
     return found
 
 
-def write_files(contents: Iterable[tuple[Target, str]]) -> None:
+def write_files(contents: Iterable[tuple[Target, str | bytes]]) -> None:
     """Write each file under a temporary name beside it, then rename. Raises UnavailableError."""
-    for target, text in contents:
-        _write(target, text.encode("utf-8", "replace"))
+    for target, content in contents:
+        _write(target, content.encode("utf-8", "replace") if isinstance(content, str) else content)
 
 
 def _target(request: str, command: str) -> Target:
@@ -62,11 +67,23 @@ def _target(request: str, command: str) -> Target:
         message = f"-o {name}= names no file"
         raise UsageError(message)
     path = path or f"{command}.{SUFFIXES[name]}"
+    return Target(cast("Format", name), path, _named(path))
+
+
+def _picture(path: str) -> Target:
+    ending = path.rpartition(".")[2].lower()
+    if ending not in PICTURES:
+        message = f"a picture is an svg or a png, and {clean(path, 80)!a} ends in neither"
+        raise UsageError(message)
+    return Target(cast("Picture", ending), path, _named(path))
+
+
+def _named(path: str) -> Path:
     real_path = _real_path(path)
     if real_path is None:
         message = f"cannot write {clean(path)}: not a file name"
         raise UnavailableError(message)
-    return Target(cast("Format", name), path, real_path)
+    return real_path
 
 
 def _real_path(path: str) -> Path | None:

@@ -11,7 +11,7 @@ from moe_plan.cli.screen import Screen, screen
 from moe_plan.cli.streams import write_error, write_output
 
 if TYPE_CHECKING:
-    from moe_plan.cli.choices import Color, Format
+    from moe_plan.cli.choices import Color, Format, Picture
     from moe_plan.report.csv import Value
     from moe_plan.report.table import Document
 
@@ -36,12 +36,14 @@ class Result(NamedTuple):
     csv_lines: Callable[[], tuple[Sequence[str], Sequence[Sequence[Value]]]]
     notes: tuple[str, ...] = ()
     """Lines for standard error."""
+    picture: Callable[[Picture], bytes] | None = None
+    """The file of a picture, for the commands that draw one."""
 
 
 def deliver(result: Result, output: Output, targets: Sequence[Target]) -> int:
     """Write the files, the notes and the result; everything is rendered before anything is written."""
     text = on_screen(result, output.format, screen(output.color, os.environ))
-    write_files([(target, in_file(result, target.format)) for target in targets])
+    write_files([(target, _content(result, target.format)) for target in targets])
     if not output.quiet:
         write_error("\n".join(result.notes))
     write_output(text)
@@ -81,6 +83,13 @@ def in_file(result: Result, form: Format) -> str:
     from moe_plan.report.plain import plain  # noqa: PLC0415
 
     return plain(result.document(None))
+
+
+def _content(result: Result, form: Format | Picture) -> str | bytes:
+    if form == "svg" or form == "png":  # noqa: PLR1714  mypy narrows no set
+        assert result.picture is not None  # noqa: S101  only commands that draw take a path for it
+        return result.picture(form)
+    return in_file(result, form)
 
 
 def _ascii(text: str) -> str:

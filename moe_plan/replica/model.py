@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 from torch.nn import functional
 
+from moe_plan.errors import ReplicaError
 from moe_plan.replica.attention.gqa import Widths
 from moe_plan.replica.block import Block
 from moe_plan.replica.call import Call, Options
@@ -150,6 +151,12 @@ class Replica(Block):
         x_BSD = self._embedded(source_BS)
         for stack in self.encoders.values():
             assert isinstance(stack, Stack)
+            if stack.hidden != x_BSD.shape[-1]:
+                message = (
+                    f"{stack.part} is {stack.hidden} wide, and what it reads {x_BSD.shape[-1]}: "
+                    "the spec does not say how one becomes the other"
+                )
+                raise ReplicaError(message)
             x_BSD = stack(x_BSD, None, Call(source_BS, 0, stack.rms, options))
         return x_BSD
 

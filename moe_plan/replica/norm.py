@@ -45,4 +45,7 @@ class Norms(Block):
         if self.norm.kind == "rms":
             return rms(x, self.weight[index], self.norm.eps, zero_centered=self.norm.zero_centered)
         bias = self.bias[index] if self.norm.bias else None
-        return functional.layer_norm(x, (x.shape[-1],), self.weight[index], bias, self.norm.eps)
+        weight = self.weight[index]
+        if self.norm.zero_centered:
+            weight = 1.0 + weight
+        return functional.layer_norm(x, (x.shape[-1],), weight, bias, self.norm.eps)

@@ -71,4 +71,6 @@ def _block_lines(
         yield Line(group, f"{label} alone", *max(pairs.values()), "bytes", note=note)
         wrong = {module: pair for module, pair in pairs.items() if pair[0] != pair[1]}
         if len(modules) > 1:
-            yield from (Line(group, f"layer {m.layer} {label} alone", *pair, "bytes") for m, pair in wrong.items())
+            yield from (
+                Line(group, f"layer {m.layer} {label} alone", *pair, "bytes") for m, pair in wrong.items()
+            )

@@ -54,7 +54,7 @@ def calibrated(device: torch.device, dtype: str) -> Rates:
         (work.prefill, median(run.prefill for run in runs)),
         (work.decode, median(run.decode for run in runs)),
     ):
-        priced = seconds(operations, rates, work.weight_bytes)
+        priced = seconds(operations, rates)
         fixed = priced.pop("overhead")
         factors.append((taken - sum(priced.values())) / fixed)
-    return rates._replace(walk=max(1.0, sum(factors) / len(factors)))
+    return rates._replace(walk=max(0.5, sum(factors) / len(factors)))

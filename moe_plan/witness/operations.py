@@ -94,9 +94,8 @@ def _head(where: Place, replica: Replica) -> Place:
 
 
 def _joined(where: Place, first: Mapping[str, str]) -> Place:
-    path = first.get(where.path, where.path)
-    joined = place(path)
-    return joined._replace(name=unnumbered(joined.name)) if path == where.path else joined
+    joined = place(first.get(where.path, where.path))
+    return joined._replace(name=unnumbered(joined.name))
 
 
 def _first_names(replica: Replica) -> dict[str, str]:

@@ -56,7 +56,9 @@ def measured_peaks(
     return peaks[0], peaks[1]
 
 
-def routed_rows(replica: Replica, shape: Shape, seed: int) -> tuple[dict[Module, Counts], dict[Module, Counts]]:
+def routed_rows(
+    replica: Replica, shape: Shape, seed: int
+) -> tuple[dict[Module, Counts], dict[Module, Counts]]:
     """Rows of each expert of every block that routes, in a prefill and in the decode step after it."""
     counts = []
     for forward in _forwards(replica, shape, seed, Options(logits="last")):
@@ -88,9 +90,7 @@ def modules_in(replica: Replica) -> dict[Module, nn.Module]:
     return found
 
 
-def _forwards(
-    replica: Replica, shape: Shape, seed: int, options: Options
-) -> Iterator[Callable[[], Tensor]]:
+def _forwards(replica: Replica, shape: Shape, seed: int, options: Options) -> Iterator[Callable[[], Tensor]]:
     """A prefill, then a decode step on the same cache."""
     cache = Cache(replica, shape.sequences, shape.tokens + 1)
     ids_BT = tokens_of(replica, shape._replace(steps=1), seed)

@@ -31,8 +31,8 @@ ROUNDS = 3
 def predicted(work: Work, rates: Rates) -> Taken:
     """Seconds of the prefill and of a decode step; each forward passes over all the weights it uses."""
     return Taken(
-        sum(seconds(work.prefill, rates, work.weight_bytes).values()),
-        sum(seconds(work.decode, rates, work.weight_bytes).values()),
+        sum(seconds(work.prefill, rates).values()),
+        sum(seconds(work.decode, rates).values()),
     )
 
 

@@ -143,13 +143,13 @@ class GroupedQueryAttention(Mixer):
         )
 
     def _positions(self, call: Call, seen: Keys) -> Tensor | None:
-        """T5's bias [1, H, T, S]; the first layer's table serves the whole stack."""
+        """T5's bias [1, H, T, S], from this layer's table or from the last one that had one."""
         spec = self.spec
-        if spec.position_buckets is not None:
-            call.kept["position_table", spec.causal] = self.position_bias
-        table = None if spec.cross else call.kept.get(("position_table", spec.causal))
-        if table is None:
+        if spec.cross or not (spec.shared_positions or spec.position_buckets is not None):
             return None
+        if spec.position_buckets is not None:
+            call.kept["position_table"] = self.position_bias
+        table: Tensor = call.kept["position_table"]
         keys = range(seen.first, seen.first + seen.keys_NSd.shape[1])
         queries = range(call.start, call.start + call.tokens)
         bias_HTS = position_bias(table, queries, keys, spec.position_distance, causal=spec.causal)

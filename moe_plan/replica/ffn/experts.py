@@ -16,18 +16,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from moe_plan.replica.ffn.dispatch import Choice, Dispatch, accumulate, dispatch
-from moe_plan.replica.ffn.products import (
-    Act,
-    ExpertWeights,
-    Group,
-    PackedExperts,
-    is_native,
-    pack,
-    packable,
-    packed,
-    plain,
-    widened,
-)
+from moe_plan.replica.ffn.packed import PackedExperts, pack, packable, packed
+from moe_plan.replica.ffn.products import Act, ExpertWeights, Group, is_native, plain, widened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

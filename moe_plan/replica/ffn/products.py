@@ -1,7 +1,10 @@
-"""An expert's products over its rows: plain, in float32 where their type is slow, or packed by oneDNN.
+"""An expert's products over its rows: plain, or in float32 where the CPU is slow in their type.
 
 Legend: E experts, n rows of a group of experts, D width of the layer, F width of an expert, U columns of
 the up product (2F where gated, else F).
+
+Each expert's rows are worked on by themselves: beside its own, a row's output depends on the number of its
+expert's rows at most, so that it is the same to the bit wherever the expert runs and whoever comes next to it.
 """
 
 from __future__ import annotations
@@ -12,15 +15,14 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 Act: TypeAlias = "Callable[[Tensor], Tensor]"
 Group: TypeAlias = "list[tuple[int, int]]"
 """Experts, each with its number of rows: never none."""
 
-AVX512_ROWS = 4
-"""Rows below which oneDNN's AVX-512 product streams packed weights more slowly than for this many: 1 to 3
-rows took up to 1.6 times as long as 4 on an AMD EPYC 9004. Its AVX2 product has no such step."""
+BLOCK_ELEMENTS = 1 << 19
+"""Weights that are converted to float32 at a time: 2 MiB, which stay in a cache until they are multiplied."""
 
 
 class ExpertWeights(NamedTuple):
@@ -38,108 +40,61 @@ class ExpertWeights(NamedTuple):
         return len(self.up_EDF)
 
 
-class PackedExperts(NamedTuple):
-    """The same weights in oneDNN's blocked layout, one opaque tensor [out, in] an expert."""
-
-    up: tuple[Tensor, ...]
-    down: tuple[Tensor, ...]
-    up_biases: tuple[Tensor | None, ...]
-    down_biases: tuple[Tensor | None, ...]
-    least_rows: int
-    """Rows that a product is given at least; what comes of more than the expert's own is dropped."""
-
-    @property
-    def experts(self) -> int:
-        """E."""
-        return len(self.up)
+def _native() -> frozenset[torch.dtype]:
+    """Asked once, at import: the question is an operation, which a counter would take for one of the model."""
+    found = {torch.float64, torch.float32}
+    if torch.backends.mkldnn.is_available():
+        if torch.ops.mkldnn._is_mkldnn_bf16_supported():  # noqa: SLF001  torch has no public name for it
+            found.add(torch.bfloat16)
+        if torch.ops.mkldnn._is_mkldnn_fp16_supported():  # noqa: SLF001
+            found.add(torch.float16)
+    return frozenset(found)
 
 
-# oneDNN's linear product on packed weights has no public name; it is the one that torch's own compiler calls.
-def packable(weights: ExpertWeights) -> bool:
-    """Whether oneDNN takes weights of this type and device here."""
-    up_EDF = weights.up_EDF
-    if up_EDF.device.type != "cpu" or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        return False
-    return up_EDF.dtype == torch.float32 or is_native(up_EDF.dtype)
-
-
-def pack(weights: ExpertWeights) -> PackedExperts:
-    """A copy of the weights in oneDNN's layout, as large as they are; drop the originals to hold them once.
-
-    A product of few rows then streams each weight once, without the copy that a plain one makes.
-    """
-    reorder = torch.ops.mkldnn._reorder_linear_weight.default  # noqa: SLF001
-    none = (None,) * weights.experts
-    return PackedExperts(
-        up=tuple(reorder(up_DU.t().contiguous()) for up_DU in weights.up_EDF),
-        down=tuple(reorder(down_FD.t().contiguous()) for down_FD in weights.down_EFD),
-        up_biases=none if weights.up_bias_EF is None else weights.up_bias_EF.unbind(),
-        down_biases=none if weights.down_bias_ED is None else weights.down_bias_ED.unbind(),
-        least_rows=AVX512_ROWS if "AVX512" in torch.backends.cpu.get_cpu_capability() else 1,
-    )
+_NATIVE = _native()
 
 
 def is_native(dtype: torch.dtype) -> bool:
     """Whether the CPU multiplies this type faster than float32 converted from it."""
-    if dtype == torch.bfloat16:
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001
-    if dtype == torch.float16:
-        return bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())  # noqa: SLF001
-    return True
+    return dtype in _NATIVE
 
 
 def plain(x_nD: Tensor, y_nD: Tensor, group: Group, weights: ExpertWeights, act: Act) -> None:
-    """Write a group's outputs to y, which may be x: one product an expert, one activation for all."""
-    sizes = [count for _, count in group]
+    """Write a group's outputs to y, which may be x. Allocates [n, U], and what `act` does for one expert."""
     up_nU = x_nD.new_empty((len(x_nD), weights.up_EDF.shape[2]))
-    for (expert, _), rows, out in zip(
-        group, x_nD.split_with_sizes(sizes), up_nU.split_with_sizes(sizes), strict=True
-    ):
-        _product(rows, weights.up_EDF[expert], _of(weights.up_bias_EF, expert), out)
-    for (expert, _), rows, out in zip(
-        group, act(up_nU).split_with_sizes(sizes), y_nD.split_with_sizes(sizes), strict=True
-    ):
-        _product(rows, weights.down_EFD[expert], _of(weights.down_bias_ED, expert), out)
+    for expert, rows, up, out in _by_expert(group, x_nD, up_nU, y_nD):
+        _product(rows, weights.up_EDF[expert], _of(weights.up_bias_EF, expert), up)
+        _product(act(up), weights.down_EFD[expert], _of(weights.down_bias_ED, expert), out)
 
 
 def widened(x_nD: Tensor, y_nD: Tensor, group: Group, weights: ExpertWeights, act: Act) -> None:
-    """`plain` in float32, with one expert's weights converted at a time."""
+    """`plain` in float32. Allocates [n, D], [n, U] and a block of weights, in float32."""
+    wide_nD = x_nD.float()
+    up_nU = wide_nD.new_empty((len(x_nD), weights.up_EDF.shape[2]))
+    inputs = max(weights.up_EDF.shape[1], weights.down_EFD.shape[1])
+    block = wide_nD.new_empty(max(BLOCK_ELEMENTS, inputs))
+    for expert, rows, up in _by_expert(group, wide_nD, up_nU):
+        _by_blocks(rows, weights.up_EDF[expert], _of(weights.up_bias_EF, expert), up, block)
+        _by_blocks(act(up), weights.down_EFD[expert], _of(weights.down_bias_ED, expert), rows, block)
+    y_nD.copy_(wide_nD)
+
+
+def _by_blocks(rows: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor, block: Tensor) -> None:
+    """A product, with as many columns of the weight converted at a time as the block holds."""
+    columns = len(block) // len(weight)
+    for start in range(0, weight.shape[1], columns):
+        some = slice(start, start + columns)
+        narrow = weight[:, some]
+        wide = block[: narrow.numel()].view(narrow.shape).copy_(narrow)
+        _product(rows, wide, None if bias is None else bias[some].float(), out[:, some])
+
+
+def _by_expert(group: Group, *tensors: Tensor) -> Iterator[tuple[int, *tuple[Tensor, ...]]]:
+    """Each expert with its rows of every tensor."""
     sizes = [count for _, count in group]
-    for (expert, _), rows, out in zip(
-        group, x_nD.split_with_sizes(sizes), y_nD.split_with_sizes(sizes), strict=True
-    ):
-        one = ExpertWeights(
-            weights.up_EDF[expert, None].float(),
-            weights.down_EFD[expert, None].float(),
-            None if weights.up_bias_EF is None else weights.up_bias_EF[expert, None].float(),
-            None if weights.down_bias_ED is None else weights.down_bias_ED[expert, None].float(),
-        )
-        wide = rows.float()
-        plain(wide, wide, [(0, len(rows))], one, act)
-        out.copy_(wide)
-
-
-def packed(x_nD: Tensor, y_nD: Tensor, group: Group, weights: PackedExperts, act: Act) -> None:
-    """Write a group's outputs to y, which may be x.
-
-    An expert with fewer rows than `least_rows` is given its neighbours' too, which costs no time while its
-    weights stream past.
-    """
-    linear = torch.ops.mkldnn._linear_pointwise.default  # noqa: SLF001
-    ups, downs, up_biases, down_biases, least = weights
-    if len(x_nD) < least:
-        x_nD = torch.cat((x_nD, x_nD.new_zeros((least - len(x_nD), x_nD.shape[1]))))
-    last = len(x_nD) - least
-    outputs = []
-    start = 0
-    for expert, count in group:
-        first = start if count >= least or start < last else last
-        taken = x_nD[first : first + max(count, least)]
-        up = linear(taken, ups[expert], up_biases[expert], "none", [], "")
-        down = linear(act(up), downs[expert], down_biases[expert], "none", [], "")
-        outputs.append(down if count >= least else down[start - first : start - first + count])
-        start += count
-    torch.cat(outputs, out=y_nD)
+    parts = (tensor.split_with_sizes(sizes) for tensor in tensors)
+    for (expert, _), *rows in zip(group, *parts, strict=True):
+        yield expert, *rows
 
 
 def _product(rows: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:

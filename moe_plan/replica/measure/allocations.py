@@ -27,8 +27,10 @@ class AllocationTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]  # 
         self.peak_bytes = 0
         self.peak_operation = ""
         """The operation whose result made the peak."""
-        self._known = {_identity(tensor) for tensor in known}
+        self._known: dict[int, weakref.ref[Any]] = {}
         self._seen: dict[int, weakref.ref[Any]] = {}
+        for tensor in known:
+            self._know(tensor)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -38,12 +40,22 @@ class AllocationTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]  # 
         for leaf in tree_leaves((args, given)):
             # What an operation is given and nobody made here was there before.
             if isinstance(leaf, Tensor) and _identity(leaf) not in self._seen:
-                self._known.add(_identity(leaf))
+                self._know(leaf)
         out = func(*args, **given)
         for leaf in tree_leaves(out):
             if isinstance(leaf, Tensor):
                 self._follow(leaf, str(func))
         return out
+
+    def _know(self, tensor: Tensor) -> None:
+        identity = _identity(tensor)
+
+        def freed(_: object) -> None:
+            # Another storage may stand there next: torch makes a tensor of a number before any mode sees it.
+            self._known.pop(identity, None)
+
+        if identity not in self._known:
+            self._known[identity] = weakref.ref(tensor.untyped_storage(), freed)
 
     def _follow(self, tensor: Tensor, operation: str) -> None:
         identity = _identity(tensor)

@@ -2,101 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from moe_plan.replica.measure.kinds import kind_of
+from moe_plan.replica.measure.loops import loops
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
-Kind = Literal[
-    "product", "batched-product", "elementwise", "transcendental", "softmax", "reduction", "gather", "view"
-]
+    from moe_plan.replica.measure.kinds import Kind
 
-PRODUCTS = frozenset({"mm", "addmm", "mv", "addmv"})
-BATCHED = frozenset({"bmm", "baddbmm"})
-TRANSCENDENTAL = frozenset(
-    [
-        "cos",
-        "exp",
-        "exp_",
-        "expm1",
-        "gelu",
-        "log",
-        "log1p",
-        "log_",
-        "logaddexp",
-        "pow",
-        "sigmoid",
-        "sigmoid_",
-        "silu",
-        "silu_",
-        "sin",
-        "softplus",
-        "tanh",
-        "tanh_",
-    ]
-)
-SOFTMAX = frozenset({"_softmax", "_log_softmax", "logsumexp"})
-REDUCTIONS = frozenset(
-    [
-        "amax",
-        "amin",
-        "argsort",
-        "bincount",
-        "cumsum",
-        "max",
-        "mean",
-        "min",
-        "native_layer_norm",
-        "sort",
-        "sum",
-        "topk",
-    ]
-)
-GATHERS = frozenset(
-    [
-        "embedding",
-        "gather",
-        "index",
-        "index_add",
-        "index_add_",
-        "index_copy_",
-        "index_put",
-        "index_put_",
-        "index_select",
-        "scatter",
-        "scatter_",
-    ]
-)
-VIEWS = frozenset(
-    [
-        "_reshape_alias",
-        "_unsafe_view",
-        "alias",
-        "as_strided",
-        "detach",
-        "empty",
-        "empty_like",
-        "expand",
-        "lift_fresh",
-        "new_empty",
-        "permute",
-        "select",
-        "slice",
-        "split",
-        "split_with_sizes",
-        "squeeze",
-        "t",
-        "transpose",
-        "unbind",
-        "unfold",
-        "unsqueeze",
-        "view",
-    ]
-)
+_ONE_NUMBER = 2
+"""Arguments of an operation on a tensor and a number."""
 
 
 class Operation(NamedTuple):
@@ -104,15 +25,28 @@ class Operation(NamedTuple):
 
     kind: Kind
     name: str
+    """Of aten; with ` number` where a tensor is joined with a plain number, which torch wraps first."""
     rows: int = 0
     """M of a product of [M, K] and [K, N]; 0 for everything else."""
     columns: int = 0
     inner: int = 0
     batch: int = 1
+    transposed: bool = False
+    """Whether the right-hand side lies in memory as [N, K]."""
     elements: int = 0
-    """Elements of the largest tensor that it reads or writes."""
+    """Elements that it computes: of the largest tensor that it reads or writes."""
     bytes_moved: int = 0
     """Bytes of every input and output."""
+    width: int = 1
+    """Elements of one row: of what is reduced, sorted or picked at a time."""
+    strips: int = 0
+    """Contiguous runs that an elementwise operation works through one after the other."""
+    scattered: bool = False
+    """Whether its neighbouring elements are not neighbours in memory."""
+    results: int = 1
+    """Tensors that it returns."""
+    distance: int | None = None
+    """Bytes that the forward touched since it last touched what this reads most of; None: not before."""
 
     @property
     def flops(self) -> int:
@@ -126,6 +60,8 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch decla
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.operations: list[Operation] = []
+        self._touched_bytes = 0
+        self._last: dict[tuple[int, int], int] = {}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -136,38 +72,73 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch decla
         results = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         if not (name == "_to_copy" and results[0].is_meta and not args[0].is_meta):
             # A routing comes from the CPU: where the weights are on the CPU too, nothing is copied.
-            self.operations.append(operation(name, args, results))
+            found = operation(name, args, results)
+            self.operations.append(found._replace(distance=self._touch(found, args, results)))
         return out
 
+    def _touch(self, found: Operation, args: tuple[Any, ...], results: list[Tensor]) -> int | None:
+        """Bytes since what `found` mainly reads was last touched; afterwards all its tensors just were."""
+        if found.kind == "view":
+            return 0
+        tensors = [leaf for leaf in tree_leaves(list(args)) if isinstance(leaf, Tensor)]
+        main = _main(found, tensors)
+        distance = None
+        if main is not None and (last := self._last.get(_place(main))) is not None:
+            distance = self._touched_bytes - last
+        fresh = [t for t in (*tensors, *results) if _place(t) not in self._last]
+        whole = sum(t.numel() * t.element_size() for t in fresh)
+        self._touched_bytes += min(whole, found.bytes_moved)
+        self._last.update((_place(t), self._touched_bytes) for t in (*tensors, *results))
+        return distance
 
-def operation(name: str, args: Iterable[Any], out: list[Tensor]) -> Operation:
+
+def _main(found: Operation, tensors: list[Tensor]) -> Tensor | None:
+    if not tensors:
+        return None
+    return tensors[-1] if found.kind in {"product", "batched-product"} else tensors[0]
+
+
+def _place(tensor: Tensor) -> tuple[int, int]:
+    return tensor.untyped_storage()._cdata, tensor.storage_offset()  # noqa: SLF001  a meta tensor has no address
+
+
+def operation(name: str, args: Sequence[Any], out: list[Tensor]) -> Operation:
     """What one call does, from the shapes of what goes in and comes out."""
     tensors = [leaf for leaf in tree_leaves(list(args)) if isinstance(leaf, Tensor)]
-    moved = sum(t.numel() * t.element_size() for t in (*tensors, *out))
+    moved = sum(_bytes(t) for t in (*tensors, *out))
     largest = max((t.numel() for t in (*tensors, *out)), default=0)
-    if name in PRODUCTS:
-        left, right = tensors[-2], tensors[-1]
-        columns = right.shape[1] if right.dim() > 1 else 1
-        return Operation("product", name, left.shape[0], columns, left.shape[1], 1, largest, moved)
-    if name in BATCHED:
-        left, right = tensors[-2], tensors[-1]
-        batch, rows, inner = left.shape
-        return Operation("batched-product", name, rows, right.shape[2], inner, batch, largest, moved)
-    kind = _kind(name)
-    if kind == "gather":
-        # Of what is picked from, only what is picked is read.
-        largest = min((t.numel() for t in (*tensors, *out) if t.is_floating_point()), default=0)
-        moved = 2 * largest * (out[0].element_size() if out else 0)
-    return Operation(kind, name, elements=largest, bytes_moved=moved)
+    kind = kind_of(name)
+    if kind in {"product", "batched-product"}:
+        return _product(kind, name, tensors, moved)
+    if kind in {"gather", "scatter"}:
+        return _picked(kind, name, tensors, out)
+    if len(args) >= _ONE_NUMBER and isinstance(args[1], int | float) and kind == "elementwise":
+        name += " number"
+    width = tensors[0].shape[-1] if tensors and tensors[0].dim() else 1
+    found = Operation(kind, name, elements=largest, bytes_moved=moved, width=width, results=len(out))
+    if kind in {"elementwise", "mask", "transcendental"} and out:
+        strips, scattered = loops(out[0], [t for t in tensors if t.dim() <= out[0].dim()])
+        return found._replace(strips=strips, scattered=scattered)
+    return found
 
 
-def _kind(name: str) -> Kind:
-    if name in VIEWS:
-        return "view"
-    if name in SOFTMAX:
-        return "softmax"
-    if name in TRANSCENDENTAL:
-        return "transcendental"
-    if name in REDUCTIONS:
-        return "reduction"
-    return "gather" if name in GATHERS else "elementwise"
+def _product(kind: Kind, name: str, tensors: list[Tensor], moved: int) -> Operation:
+    left, right = tensors[-2], tensors[-1]
+    rows, inner = left.shape[-2:]
+    columns = right.shape[-1] if right.dim() > 1 else 1
+    transposed = right.dim() > 1 and right.stride(-1) != 1 and right.stride(-2) == 1
+    batch = left.shape[0] if kind == "batched-product" else 1
+    elements = batch * inner * columns
+    return Operation(kind, name, rows, columns, inner, batch, transposed, elements, moved)
+
+
+def _picked(kind: Kind, name: str, tensors: list[Tensor], out: list[Tensor]) -> Operation:
+    """Of what is picked from or added to, only what is picked or added is touched."""
+    values = [t for t in (*tensors, *out) if t.is_floating_point()] or [*tensors, *out]
+    least = min(values, key=Tensor.numel)
+    width = least.shape[-1] if least.dim() > 1 else 1
+    return Operation(kind, name, elements=least.numel(), bytes_moved=2 * _bytes(least), width=width)
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from moe_plan.witness.moments import compressor, indexer, rope
+from moe_plan.witness.moments import compressor, indexer, rope, store
 from moe_plan.witness.moments.norm import rms
-from moe_plan.witness.moments.ring import extended
 from moe_plan.witness.moments.spans import Span, looked_at, spans
 from moe_plan.witness.moments.tape import BOOL, FP32, INT64
 
@@ -69,8 +68,8 @@ def _window(tape: Tape, spec: CompressedAttention, run: Run) -> int:
     vectors = _turned(tape, spec, run, _normed(tape, run, spec.head_dim))
     if not run.cached:
         return vectors
-    back = min(run.start, spec.window - 1)
-    return extended(tape, run, (spec.head_dim, spec.window), back, vectors)
+    token = run.sequences * spec.head_dim * run.itemsize
+    return store.extend(tape, run, spec.window, min(run.start, spec.window - 1), token, vectors)
 
 
 def _block(tape: Tape, spec: CompressedAttention, run: Run, span: Span) -> None:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from moe_plan.witness.moments import indexer, rope
+from moe_plan.witness.moments import indexer, rope, store
 from moe_plan.witness.moments.norm import rms
-from moe_plan.witness.moments.ring import extended
 from moe_plan.witness.moments.spans import softmax
 from moe_plan.witness.moments.tape import FP32, INT64
 
@@ -79,11 +78,11 @@ def _pending(tape: Tape, spec: CompressedAttention, run: Run, making: Making) ->
     new = tape.take(run.rows * width * run.itemsize)
     if not run.cached:
         return new
-    ring = spec.ratio * (1 + spec.overlap)
+    token, ring = run.sequences * width * run.itemsize, spec.ratio * (1 + spec.overlap)
     if run.tokens == 1 and making.made and making.lead and (run.start + 1) % ring:
         # A full ring that holds its newer half first is put in order.
-        return tape.swap(new, run.sequences * ring * width * run.itemsize)
-    return extended(tape, run, (width, ring), making.back, new)
+        return tape.swap(new, ring * token)
+    return store.extend(tape, run, ring, making.back, token, new)
 
 
 def _pooled(tape: Tape, spec: CompressedAttention, run: Run, making: Making) -> int:

@@ -57,11 +57,9 @@ def _best(tape: Tape, spec: MoeFfn, tokens: int, scores: int) -> None:
     if router.correction_bias is not None:
         held = tape.take(scores)
     if router.groups is not None and router.top_groups is not None:
-        grouped = _within_groups(tape, spec, tokens)
-        if spec.zero_experts:
-            grouped = tape.swap(grouped, scores)
-        tape.give(held)
-        held = grouped
+        # What they are made of is looked at again for the zero-compute experts, and lives as long.
+        held += _within_groups(tape, spec, tokens)
+        held += tape.take(scores) if spec.zero_experts else 0
     tape.take(INT64 * tokens * spec.top_k)
     tape.flash(FP32 * tokens * spec.top_k)
     tape.give(held)

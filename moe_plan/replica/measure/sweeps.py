@@ -1,0 +1,173 @@
+"""Seconds of what is not a product, for each byte or element, by size or by the width of a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from moe_plan.replica.measure.clock import seconds_of
+
+if TYPE_CHECKING:
+    from moe_plan.replica.measure.fixed import Table
+
+SIZES = (1 << 12, 1 << 15, 1 << 18, 1 << 20, 1 << 22)
+"""Elements of a tensor."""
+MIDDLE = 1 << 17
+"""Elements where only the width of a row is varied."""
+WIDTHS = (8, 64, 512, 4096)
+PICKED = (16, 256, 2048)
+TINY = 64
+SHORTEST_S = 0.002
+STRIP = 16
+BATCH = 8
+TAPS = 4
+ACTIVATIONS: dict[str, Callable[[Tensor], object]] = {
+    "silu": functional.silu,
+    "exp": torch.exp,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "gelu": functional.gelu,
+    "softplus": functional.softplus,
+    "log": torch.log,
+    "cos": torch.cos,
+}
+
+
+Made = Callable[[Tensor], Callable[[], object]]
+
+
+class Sweeps(NamedTuple):
+    """Rates of memory and of functions, beyond the fixed cost of an operation."""
+
+    elementwise: Table
+    """Seconds for each byte moved, by bytes moved."""
+    fresh: Table
+    """The same of filling memory that has just been taken, by bytes."""
+    strip: float
+    """Seconds of each further contiguous run."""
+    scattered: float
+    """Seconds for each element that is no neighbour of the one before."""
+    mask: Table
+    """Seconds for each element that is chosen by a mask, by elements."""
+    transcendental: dict[str, float]
+    """Seconds for each element, by function."""
+    softmax: Table
+    """Seconds for each element, by the width of a row; so too the next."""
+    reduction: Table
+    gather: Table
+    """Seconds for each byte of rows picked by index, by bytes of a row; so too of rows added by index."""
+    scatter: Table
+    sort: Table
+    """Seconds for each element, by elements."""
+    convolution: float
+    """Seconds for each element and tap."""
+    batch: float
+    """Seconds of each further product of a batch."""
+
+
+def sweeps(device: torch.device, dtype: torch.dtype) -> Sweeps:
+    """Measure all."""
+    bench = Bench(device, dtype)
+    return Sweeps(
+        elementwise=bench.by_bytes(lambda x: partial(torch.mul, x, x.clone()), tensors=3),
+        fresh=bench.by_bytes(lambda x: partial(torch.zeros_like, x), tensors=1),
+        strip=bench.strip(),
+        scattered=bench.scattered(),
+        mask=bench.by_elements(_masked),
+        transcendental={name: bench.rate(work) for name, work in ACTIVATIONS.items()},
+        softmax=bench.by_width(WIDTHS, lambda x: partial(torch.softmax, x, -1)),
+        reduction=bench.by_width(WIDTHS, lambda x: partial(torch.mean, x, -1, keepdim=True)),
+        gather=bench.by_width(PICKED, _picked),
+        scatter=bench.by_width(PICKED, _added),
+        sort=bench.by_elements(_sorted, SIZES[:2]),
+        convolution=bench.convolution(),
+        batch=bench.batch(),
+    )
+
+
+class Bench:
+    """Measurements on one device in one type, less what the same work takes on next to nothing."""
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        self.new = partial(torch.ones, device=device, dtype=dtype)
+        self.itemsize = dtype.itemsize
+        self.seconds = partial(seconds_of, device=device, at_least=SHORTEST_S)
+
+    def per_element(self, made: Made, rows: int, width: int) -> float:
+        """Of what is `made` of a tensor, beyond what it takes for one row."""
+        whole = self.new(rows, width)
+        taken = self.seconds(made(whole)) - self.seconds(made(self.new(1, width)))
+        return max(taken, 0.0) / ((rows - 1) * width)
+
+    def by_elements(self, made: Made, sizes: tuple[int, ...] = SIZES) -> Table:
+        """Seconds for each element, by elements."""
+        return tuple((float(size), self.per_element(made, size // TINY, TINY)) for size in sizes)
+
+    def by_bytes(self, made: Made, tensors: int) -> Table:
+        """Seconds for each byte, by bytes, of work that reads and writes so many tensors."""
+        unit = tensors * self.itemsize
+        return tuple((size * unit, each / unit) for size, each in self.by_elements(made))
+
+    def by_width(self, widths: tuple[int, ...], made: Made) -> Table:
+        """Seconds for each element, by the width of a row."""
+        return tuple((float(width), self.per_element(made, MIDDLE // width, width)) for width in widths)
+
+    def rate(self, work: Callable[[Tensor], object]) -> float:
+        """Seconds for each element."""
+        return self.per_element(lambda x: partial(work, x), MIDDLE // TINY, TINY)
+
+    def strip(self) -> float:
+        """Of a product of columns, above the same product of whole rows."""
+        x = self.new(MIDDLE // STRIP, 2 * STRIP)
+        left, right, whole = x[:, :STRIP], x[:, STRIP:], x.view(2, -1)
+        taken = self.seconds(lambda: left.mul_(right)) - self.seconds(lambda: whole[0].mul_(whole[1]))
+        return max(taken, 0.0) / len(x)
+
+    def scattered(self) -> float:
+        """Of every other element, above neighbours."""
+        x = self.new(2 * MIDDLE)
+        left, right, halves = x[::2], x[1::2], x.view(2, -1)
+        taken = self.seconds(lambda: left.mul_(right)) - self.seconds(lambda: halves[0].mul_(halves[1]))
+        return max(taken, 0.0) / MIDDLE
+
+    def convolution(self) -> float:
+        """Of a convolution of each channel by itself."""
+        signal, taps = self.new(1, TINY, MIDDLE // TINY), self.new(TINY, 1, TAPS)
+        short = self.new(1, TINY, TAPS)
+        long, least = (
+            self.seconds(partial(functional.conv1d, x, taps, groups=TINY)) for x in (signal, short)
+        )
+        return max(long - least, 0.0) / (MIDDLE * TAPS)
+
+    def batch(self) -> float:
+        """Of one more product in a batch."""
+        one, many = (
+            self.seconds(partial(torch.bmm, self.new(count, 1, 16), self.new(count, 16, 16)))
+            for count in (1, 65)
+        )
+        return max(many - one, 0.0) / 64
+
+
+def _masked(x: Tensor) -> Callable[[], object]:
+    mask = torch.arange(len(x), device=x.device)[:, None] > torch.arange(x.shape[1], device=x.device)
+    return lambda: x.masked_fill_(mask, 1.0)
+
+
+def _picked(x: Tensor) -> Callable[[], object]:
+    rows = torch.arange(len(x), device=x.device).flip(0)
+    return lambda: x.index_select(0, rows)
+
+
+def _added(x: Tensor) -> Callable[[], object]:
+    rows, y = torch.arange(len(x), device=x.device).flip(0), x.clone()
+    return lambda: x.index_add_(0, rows, y)
+
+
+def _sorted(x: Tensor) -> Callable[[], object]:
+    keys = torch.arange(x.numel(), device=x.device) * 7919 % 64
+    return partial(torch.argsort, keys, stable=True)
