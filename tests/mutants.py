@@ -8,6 +8,10 @@ from mutants_estimate import BYTES, ESTIMATES
 from mutants_experts import EXPERTS
 from mutants_gqa import GQA_BUGS
 from mutants_layers import LAYERS_AND_PARTS
+from mutants_parallel import PARALLEL
+from mutants_replica_attention import ABSORBED, CACHES, POSITIONS, SCORES, WINDOWS
+from mutants_replica_experts import CHOICES, MIXING, ROUTERS
+from mutants_replica_model import JOINED, LEDGER, STATES
 
 MUTANTS = (
     *LAYERS_AND_PARTS,
@@ -20,4 +24,16 @@ MUTANTS = (
     *DECODE,
     *SHARDING,
     *READING,
+    *CACHES,
+    *WINDOWS,
+    *SCORES,
+    *ABSORBED,
+    *POSITIONS,
+    *ROUTERS,
+    *MIXING,
+    *CHOICES,
+    *STATES,
+    *JOINED,
+    *LEDGER,
+    *PARALLEL,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from referee_whole_latent import SHARED, more_heads, weights, with_attention
+from referee_whole_latent import INDEXER_HEADS, ROPE_DIM, SHARED, weights, with_attention
 from whole_case import OUTER, Case, Kept, Table
 from whole_facts import (
     CORRECTION,
@@ -17,8 +17,9 @@ from whole_facts import (
     whole_shared_experts,
 )
 
-from moe_plan.spec.attention import CompressedAttention
+from moe_plan.spec.attention import CompressedAttention, Indexer
 from moe_plan.spec.model import ModelSpec
+from moe_plan.spec.rope import Rope
 
 SPARSE, HEAVY = "compressed_sparse_attention", "heavily_compressed_attention"
 LAYER_TYPES = {"window": "sliding_attention", "every-4": SPARSE, "every-128": HEAVY}
@@ -87,8 +88,19 @@ TABLE: Table = {
 
 
 def decided(spec: ModelSpec) -> ModelSpec:
-    """An indexer of so many heads that its choices are clear; one shared expert of a routed one's width."""
-    return with_attention(whole_shared_experts(spec), indexer=more_heads)
+    """An indexer of so many heads that its choices are clear, and as many rotary channels as the release has.
+
+    The shared expert is as wide as a routed one.
+    """
+
+    def wide(indexer: Indexer | None) -> Indexer | None:
+        return indexer and indexer.model_copy(update={"heads": INDEXER_HEADS, "head_dim": ROPE_DIM + 2})
+
+    def turned(rope: Rope) -> Rope:
+        return rope.model_copy(update={"dim": ROPE_DIM})
+
+    changed = with_attention(spec, indexer=wide, rope=turned, head_dim=lambda _: ROPE_DIM + 6)
+    return whole_shared_experts(changed)
 
 
 def kept(ours: Kept) -> int:

@@ -90,3 +90,9 @@ CASES = {
         OUTER | {"lm_head.bias": "lm_head.bias", "model.norm.bias": "norm.final.bias"},
     ),
 }
+UNREFEREED = {
+    "arctic": "transformers ships no class; the release has its own code",
+    "grok-1": "transformers ships no class; the release is JAX",
+    "hunyuan-large": "HunYuanMoEV1 has no keys shared between layers, and divides the one chosen weight by itself",
+    "step3": "transformers ships Step 3.7 only, whose attention and router are others",
+}

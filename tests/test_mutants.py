@@ -1,8 +1,8 @@
 """Every injected bug of mutants.py is caught by the check that it names: the proof that the checks check.
 
-A mutant runs in a world of its own: the calculator and the way to a spec, but not the spec's classes, are
-imported anew with one source changed, the check's module is imported anew over them, and the check is
-called.
+A mutant runs in a world of its own: the calculator, the replica, the witness and the way to a spec, but not the
+spec's classes, are imported anew with one source changed, the check's module and its helpers are imported anew
+over them, and the check is called.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.machinery import ModuleSpec, SourceFileLoader
+from itertools import product
 from pathlib import Path
 from types import CodeType, ModuleType
 
@@ -34,7 +35,11 @@ PACKAGE = Path(moe_plan.__file__).parent
 # The packages themselves are replaced too, so that what they hold as attributes is put back with them.
 PACKAGES = ("moe_plan", "moe_plan.spec")
 CALCULATOR = ("moe_plan.anatomy", "moe_plan.estimate", "moe_plan.api")
+REPLICA = ("moe_plan.replica", "moe_plan.witness")
 READING = tuple(f"moe_plan.spec.{module}" for module in ("locked", "catalogue", "load", "rules", "flows"))
+
+# Modules beside the checks that hold what a check calls.
+HELPERS = ("mixers", "parallel_", "recurrence_weights", "referee_", "whole_")
 
 
 class PatchedLoader(SourceFileLoader):
@@ -68,7 +73,7 @@ class PatchedFinder:
 
 
 def is_replaced(name: str) -> bool:
-    return name in PACKAGES or name.startswith((*CALCULATOR, *READING, "test_"))
+    return name in PACKAGES or name.startswith((*CALCULATOR, *REPLICA, *READING, *HELPERS, "test_"))
 
 
 @contextmanager
@@ -96,13 +101,12 @@ def fresh(module: str) -> ModuleType:
 def cases(check: Callable[..., None]) -> Iterator[dict[str, object]]:
     """The keyword arguments of a check's parametrised cases; one empty set where it has none."""
     marks = [mark for mark in getattr(check, "pytestmark", []) if mark.name == "parametrize"]
-    if not marks:
-        yield {}
-        return
-    (mark,) = marks
-    names, rows = mark.args
-    for row in rows:
-        yield {names: row} if isinstance(names, str) else dict(zip(names, row, strict=True))
+    for rows in product(*(mark.args[1] for mark in marks)):
+        arguments: dict[str, object] = {}
+        for mark, row in zip(marks, rows, strict=True):
+            names = mark.args[0]
+            arguments |= {names: row} if isinstance(names, str) else dict(zip(names, row, strict=True))
+        yield arguments
 
 
 def failure(mutant: Mutant | None, caught_by: str) -> AssertionError | None:

@@ -28,8 +28,8 @@ UNFELT = {
     (
         "SwitchTransformers",
         "ffn.experts.router.weigh_input",
-    ): "relu of a positive multiple is the multiple of relu",
-    ("Mistral4", "attention.mla.rope.scaling.beta_fast"): "below the first channel at this original context",
+    ): "relu of a positive multiple is that multiple of relu",
+    ("DeepseekV4", "attention.every-4.indexer.interleaved"): "decides beside MLA only",
 }
 
 

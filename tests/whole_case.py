@@ -89,7 +89,8 @@ class Case:
     """Whether their class can be built with odd, unequal sizes."""
     scale: Fraction = SCALE
     seed: int = SEED
-    """Of the weights. Some make a head answer next to nothing, whose norm then magnifies any rounding."""
+    """Of the weights. Some make a head answer next to nothing, whose norm then magnifies any rounding, or two
+    experts all but equal."""
     tied: Callable[[ModelSpec], ModelSpec] = lambda spec: spec
     """Sizes that their class cannot set apart, made one in the shrunk spec."""
     positions: bool = False

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from moe_plan.replica.unfold import layers_of
-from moe_plan.spec.attention import Attention
+from moe_plan.spec.attention import Attention, Indexer
 from moe_plan.spec.ffn import Router
 from moe_plan.spec.fields import Frozen
 from moe_plan.spec.model import ModelSpec, Norm, Run
@@ -58,11 +58,11 @@ NUMBERS = dict.fromkeys(
 CHANGES: Mapping[str, Callable[[Any], Any]] = NUMBERS | {
     "eps": times(1000.0),
     "factor": times(2.0),
-    "beta_fast": times(4.0),
-    "beta_slow": times(4.0),
+    "beta_fast": times(1 / 8),
+    "beta_slow": times(64.0),
     "low_freq_factor": times(2.0),
     "high_freq_factor": times(2.0),
-    "original_context": lambda value: value // 4,
+    "original_context": lambda value: max(1, value // 64),
     "window": less(1),
     "chunk": less(1),
     "span": lambda value: value + 1,
@@ -102,7 +102,7 @@ CHANGES: Mapping[str, Callable[[Any], Any]] = NUMBERS | {
 def means_something(owner: Frozen, name: str) -> bool:
     """Whether the field decides anything beside what else its owner says."""
     match owner, name:
-        case Rope(dim=None), "proportional":
+        case (Rope(dim=None), "proportional") | (Indexer(shared=True), _):
             return False
         case Attention(), "qk_norm_after_rope":
             # Without weights a norm does not mind a rotation; over all heads it always stands before.
@@ -116,7 +116,8 @@ def means_something(owner: Frozen, name: str) -> bool:
         case Run(), "residual_alpha":
             return owner.flow == "normed-residual"
         case ModelSpec(), "residual_scale":
-            return all(run.flow in ("sequential", "sandwich") for run in layers_of(owner.layers))
+            scaled = all(run.flow in ("sequential", "sandwich") for run in layers_of(owner.layers))
+            return scaled and owner.hyper_connections is None
         case _:
             return True
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from moe_plan.cli import exit_codes, verify_command
+from moe_plan.cli import exit_codes, profile_command, verify_command
 from moe_plan.cli.options import (
     Action,
     Attention,
@@ -120,6 +120,7 @@ def explain(
 
 
 app.command(epilog=EPILOG, short_help=verify_command.SUMMARY)(verify_command.verify)
+app.command(epilog=EPILOG, short_help=profile_command.SUMMARY)(profile_command.profile)
 
 
 @app.command(epilog=EPILOG, short_help="The models of the catalogue.")

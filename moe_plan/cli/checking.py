@@ -41,7 +41,8 @@ def checks(models: Sequence[Model], request: Request, *, quiet: bool) -> tuple[C
             progress.say("loading torch")
             verify = loaded(_witness)
         for index, model in enumerate(models):
-            progress.say(f"verifying {model.name}" + (f", {index + 1} of {len(models)}" if models[1:] else ""))
+            place = f", {index + 1} of {len(models)}" if models[1:] else ""
+            progress.say(f"verifying {model.name}{place}")
             failure = refused[index]
             found.append(Check(model.name, None, failure) if failure else _check(verify, model, request))
     return tuple(found)

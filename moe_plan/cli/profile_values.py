@@ -9,6 +9,8 @@ from moe_plan.text import clean
 if TYPE_CHECKING:
     from moe_plan.plan.profiling import Routing
 
+BATCHES = "1..4096"
+BATCHES_OVER_RANKS = "1,8,64,512"
 LARGEST_BATCH = 65_536
 MOST_BATCHES = 64
 LARGEST_EXPONENT = 10.0

@@ -1,4 +1,4 @@
-"""What runs on torch, loaded late: seconds of import, and an error with its remedy where torch is not there."""
+"""What runs on torch, loaded late: it takes seconds, and where it is missing the error tells the remedy."""
 
 from __future__ import annotations
 

@@ -23,20 +23,20 @@ _SPARSE = (
     Column("per token"),
     Column("FLOP/s"),
     Column("bytes/s"),
-    Column("FLOP/byte"),
-    Column("bound by", "left"),
-    Column("of least"),
+    Column("FLOP/B"),
+    Column("bound", "left"),
+    Column("least"),
 )
 _TWINS = (
     TOKENS,
     Column("equal active"),
-    Column("bound by", "left"),
+    Column("bound", "left"),
     Column("sparse takes"),
     Column("equal total"),
-    Column("bound by", "left"),
+    Column("bound", "left"),
     Column("sparse takes"),
 )
-_LOAD = (TOKENS, Column("distinct"), Column("formula"), Column("busiest/mean"), *map(Column, BIN_NAMES))
+_LOAD = (TOKENS, Column("distinct"), Column("formula"), Column("busiest"), *map(Column, BIN_NAMES))
 NAMES: dict[Twin, str] = {"sparse": "sparse", "active": "equal active", "total": "equal total"}
 
 
@@ -87,8 +87,8 @@ def _sparse_cells(profile: Profile, point: Point) -> Iterator[str]:
     yield numbers.seconds(step.seconds.middle)
     yield percent(step.seconds.relative)
     yield numbers.seconds(step.seconds.middle / point.tokens)
-    yield flops_per_s(step.flops_per_s)
-    yield bytes_per_s(step.bytes_per_s)
+    yield numbers.brief(round(step.flops_per_s))
+    yield numbers.brief(round(step.bytes_per_s))
     yield numbers.ratio(step.intensity)
     yield ceiling.bound(step)
     yield times(step.seconds.middle / ceiling.least_seconds(step))
@@ -96,7 +96,8 @@ def _sparse_cells(profile: Profile, point: Point) -> Iterator[str]:
 
 def _twins(profile: Profile) -> Table:
     rows = (Row(texts(*_twin_cells(profile, point))) for point in profile.points)
-    return Table(_TWINS, tuple(rows), "dense layers of equal size, and how many times their time the sparse one takes")
+    title = "dense layers of equal size, and how many times their time the sparse one takes"
+    return Table(_TWINS, tuple(rows), title)
 
 
 def _twin_cells(profile: Profile, point: Point) -> Iterator[str]:
@@ -135,13 +136,16 @@ def _notes(profile: Profile) -> Iterator[str]:
         f"{flops_per_s(ceiling.flops_per_s)} of a large product over {bytes_per_s(ceiling.bytes_per_s)} of "
         "reading memory, both measured between the batches"
     )
-    yield "bytes: weights that the batch touches, input and output, once each; FLOP: as torch's formulas count"
-    yield "of least: time over what that product and that reading would take, whichever is more"
+    yield "bytes: weights that the batch touches, input and output, once each; FLOP: by torch's formulas"
+    yield "least: time over what that product and that reading would take, whichever is more"
     yield (
         "time: median of repeats, each with routing of its own and caches emptied before it; "
         "spread: slowest less fastest run, over the median"
     )
-    yield "none, to 1/2, ...: experts with no row, and with up to so many times the mean of rows"
+    yield (
+        "busiest: rows of the busiest expert over the mean of all; none, to 1/2, ...: experts without a row, "
+        "and with up to so many times the mean"
+    )
 
 
 def crossing_text(profile: Profile, twin: Twin) -> str:
@@ -151,9 +155,9 @@ def crossing_text(profile: Profile, twin: Twin) -> str:
     if found.tokens is not None:
         return f"{name}: memory-bound up to {numbers.ratio(found.tokens)} tokens, compute-bound from there on"
     span = f"from {numbers.exact(points[0].tokens)} to {numbers.exact(points[-1].tokens)} tokens"
-    return f"{name}: {found.below}-bound at every batch {span}" if len(points) > 1 else (
-        f"{name}: {found.below}-bound at {numbers.exact(points[0].tokens)} tokens"
-    )
+    if len(points) == 1:
+        return f"{name}: {found.below}-bound at {numbers.exact(points[0].tokens)} tokens"
+    return f"{name}: {found.below}-bound at every batch {span}"
 
 
 def flops_per_s(rate: float) -> str:

@@ -1,4 +1,4 @@
-"""A profile as pictures of plain characters: time per token by tokens per batch, and the load of the experts."""
+"""A profile as pictures of plain characters: time per token by batch, and the load of the experts."""
 
 from __future__ import annotations
 
@@ -119,8 +119,8 @@ def load_chart(point: Point, room: int) -> Chart:
         for name, share, figure in zip(BIN_NAMES, shares, figures, strict=True)
     ]
     title = (
-        f"load at {numbers.exact(point.tokens)} tokens: how many of {numbers.exact(round(experts))} experts have "
-        "no row, up to 1/2, 1, 2, 4 times the mean of rows, or more"
+        f"load at {numbers.exact(point.tokens)} tokens: how many of {numbers.exact(round(experts))} experts "
+        "have no row, up to 1/2, 1, 2, 4 times the mean of rows, or more"
     )
     return Chart(title, tuple(lines))
 

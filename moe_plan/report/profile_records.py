@@ -27,7 +27,7 @@ def content(profile: Profile, request: Request) -> dict[str, object]:
     """The JSON of `profile` without its format line."""
     about = profile.about
     return {
-        "request": _request(request),
+        "request": requested(request),
         "model": about.model,
         "layer": about.layer,
         "block": about.block,
@@ -55,7 +55,8 @@ def csv_lines(profile: Profile, request: Request) -> tuple[tuple[str, ...], list
     return HEADER, [[record[name] for name in HEADER] for record in records]
 
 
-def _request(request: Request) -> dict[str, object]:
+def requested(request: Request) -> dict[str, object]:
+    """What was asked, without the counts of a routing file."""
     return {
         **request._asdict(),
         "tokens": list(request.tokens),

@@ -54,10 +54,11 @@ def csv_lines(checks: Sequence[Check]) -> tuple[tuple[str, ...], list[list[Value
 
 
 def _lines(check: Check) -> list[dict[str, Value | bool]]:
-    return [_line(line) for line in check.ledger.lines] if check.ledger else []
+    return [line_record(line) for line in check.ledger.lines] if check.ledger else []
 
 
-def _line(line: Line) -> dict[str, Value | bool]:
+def line_record(line: Line) -> dict[str, Value | bool]:
+    """One line of a ledger, with exact numbers."""
     return {
         "group": line.group,
         "name": line.name,

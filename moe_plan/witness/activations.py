@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from moe_plan.witness.moments.blocks import Counts
-    from moe_plan.witness.moments.stack import Module
-    from moe_plan.witness.moments.tape import Tape
+    from moe_plan.witness.moments.tape import Module, Tape
     from moe_plan.witness.peaks import Peaks
     from moe_plan.witness.prepare import Prepared
 

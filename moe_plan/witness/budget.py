@@ -10,6 +10,9 @@ from moe_plan.estimate.weights import uniform_storage, weight_bytes
 from moe_plan.replica.memory import budget_bytes, guard
 from moe_plan.replica.shrink import default_scale, largest_scale, shrink
 from moe_plan.witness.caches import predicted_bytes
+from moe_plan.witness.moments.model import moments
+from moe_plan.witness.moments.stack import layers_of, modules_of
+from moe_plan.witness.moments.tape import Run
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -17,7 +20,9 @@ if TYPE_CHECKING:
     from moe_plan.plan.verification import Request
     from moe_plan.replica.memory import Available
     from moe_plan.replica.shrink import Shrunk
-    from moe_plan.spec.model import ModelSpec
+    from moe_plan.spec.model import ModelSpec, Part
+    from moe_plan.witness.moments.blocks import Counts
+    from moe_plan.witness.moments.tape import Module
 
 SEQUENCES = 2
 ITEMSIZE = {"fp32": 4, "bf16": 2, "fp16": 2}
@@ -78,4 +83,32 @@ def needed_bytes(spec: ModelSpec, request: Request) -> int:
     book = inventory(spec)
     capacity = request.tokens + request.steps
     cache = SEQUENCES * sum(predicted_bytes(book, capacity, ITEMSIZE[request.dtype], capacity).values())
-    return weight_bytes(book, uniform_storage(request.dtype)) + max(DRAWN_BYTES, round(cache))
+    running = round(cache) + widest_bytes(spec, request)
+    return weight_bytes(book, uniform_storage(request.dtype)) + max(DRAWN_BYTES, running)
+
+
+def widest_bytes(spec: ModelSpec, request: Request) -> int:
+    """Most bytes of activations that a prefill holds at once, were all tokens to choose the same experts."""
+    run = Run(
+        sequences=SEQUENCES,
+        tokens=request.tokens,
+        start=0,
+        hidden=spec.hidden,
+        itemsize=ITEMSIZE[request.dtype],
+        source=request.tokens,
+    )
+    return moments(spec, run, _crowded(spec, run)).peak
+
+
+def _crowded(spec: ModelSpec, run: Run) -> dict[Module, Counts]:
+    """Rows of each expert where every token chooses the same: groups of rows are as full as they get."""
+    counts: dict[Module, Counts] = {}
+    parts: dict[str, ModelSpec | Part] = {"decoder": spec}
+    parts |= {name: part for name, part in spec.parts.items() if part.role == "encoder"}
+    for name, part in parts.items():
+        for index, layer in enumerate(layers_of(part.layers)):
+            for module in modules_of(name, index, layer):
+                own = part.ffn if module.slot == "ffn" else part.attention
+                block = own.get(module.name) or getattr(spec, module.slot)[module.name]
+                counts[module] = (run.rows,) * getattr(block, "top_k", 0)
+    return counts

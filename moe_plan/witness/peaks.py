@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from moe_plan.replica.model import Replica
     from moe_plan.witness.moments.blocks import Counts
-    from moe_plan.witness.moments.stack import Module
+    from moe_plan.witness.moments.tape import Module
     from moe_plan.witness.run import Shape
 
 

@@ -9,13 +9,13 @@ import torch
 from moe_plan.errors import UnavailableError
 from moe_plan.replica import build
 from moe_plan.replica.memory import Available, available_memory, cuda_memory
-from moe_plan.replica.shrink import Shrunk
 from moe_plan.witness.budget import SEQUENCES, Asked
 from moe_plan.witness.run import Shape
 
 if TYPE_CHECKING:
     from moe_plan.plan.verification import Request
     from moe_plan.replica.model import Replica
+    from moe_plan.replica.shrink import Shrunk
     from moe_plan.spec.model import ModelSpec
 
 

@@ -7,11 +7,12 @@ thread nothing does. The classes add up to the total.
 from __future__ import annotations
 
 from bisect import bisect_left
+from itertools import accumulate
 from math import exp, log
 from typing import TYPE_CHECKING
 
 from moe_plan.replica.measure.fixed import OWN_BYTES
-from moe_plan.replica.measure.products import FEW, REACHES
+from moe_plan.replica.measure.products import ELEMENTS, FEW, LARGE, REACHES
 from moe_plan.replica.measure.tiny import measured_name
 
 if TYPE_CHECKING:
@@ -21,37 +22,54 @@ if TYPE_CHECKING:
     from moe_plan.replica.measure.fixed import Table
     from moe_plan.replica.measure.trace import Operation
 
-ITEM = 4
-"""Bytes of the float32 numbers that sizes in bytes were swept with."""
+
+ROUNDS = 2
 
 
 def seconds(operations: Sequence[Operation], rates: Rates) -> dict[str, float]:
     """Seconds by class of operation; `overhead` is the fixed time of them all."""
     sums: dict[str, float] = {"overhead": 0.0}
-    touched = sum(new_bytes(operation) for operation in operations)
-    for operation, cost in zip(operations, fixed_costs(operations, rates), strict=True):
-        sums["overhead"] += cost
+    for operation, (fixed, worked) in zip(operations, costs(operations, rates), strict=True):
+        sums["overhead"] += fixed
         if operation.kind != "view":
-            sums[operation.kind] = sums.get(operation.kind, 0.0) + work(operation, rates, touched)
+            sums[operation.kind] = sums.get(operation.kind, 0.0) + worked
     return sums
 
 
-def fixed_costs(operations: Sequence[Operation], rates: Rates) -> Iterator[float]:
-    """Fixed seconds of each operation, which are more the longer ago it ran.
+def costs(operations: Sequence[Operation], rates: Rates) -> list[tuple[float, float]]:
+    """Fixed seconds of each operation, and those of its work.
 
-    A forward follows one like it: an operation that has not run in it yet did at the same point before.
+    What others bring into the cache meanwhile depends on the time that all this takes: it is priced as if
+    nobody did, and then again.
     """
-    ends, at = [], 0
-    for operation in operations:
-        at += OWN_BYTES + new_bytes(operation)
-        ends.append(at)
-    names = [measured_name(operation.name) for operation in operations]
-    last = {name: end - at for name, end in zip(names, ends, strict=True)}
-    for operation, name, end in zip(operations, names, ends, strict=True):
-        factor = interpolated(rates.fixed.chill, end - new_bytes(operation) - last[name], beyond=False)
-        last[name] = end
-        parts = rates.fixed.part * (operation.results - 1)
-        yield rates.walk * factor * (rates.fixed.seconds[name] + parts)
+    found = [(0.0, 0.0)] * len(operations)
+    for _ in range(ROUNDS):
+        times = list(accumulate((sum(cost) for cost in found), initial=0.0))
+        touched = sum(map(new_bytes, operations)) + rates.foreign * times[-1]
+        found = [
+            (fixed, 0.0 if operation.kind == "view" else work(operation, rates, touched))
+            for operation, fixed in zip(operations, fixed_costs(operations, rates, times), strict=True)
+        ]
+    return found
+
+
+def fixed_costs(operations: Sequence[Operation], rates: Rates, times: Sequence[float]) -> Iterator[float]:
+    """Fixed seconds of each operation, which are more the longer ago the same line of code ran.
+
+    A forward follows one like it: a line that has not run in it yet did at the same point before. `times`
+    are seconds from the start, before each operation and at the end.
+    """
+    own = accumulate((OWN_BYTES + new_bytes(operation) for operation in operations), initial=0)
+    ends = [size + rates.foreign * at for size, at in zip(own, times, strict=True)]
+    places = [(operation.site, operation.name) for operation in operations]
+    last = {place: end - ends[-1] for place, end in zip(places, ends[1:], strict=True)}
+    cycles = zip(rates.fixed.chill, rates.fixed.cycles, strict=True)
+    chill = [(size + rates.foreign * cycle, factor) for (size, factor), cycle in cycles]
+    for operation, place, start, end in zip(operations, places, ends, ends[1:], strict=False):
+        factor = interpolated(chill, start + OWN_BYTES - last[place])
+        last[place] = end
+        parts = rates.fixed.part * max(operation.results - 2, 0)
+        yield rates.walk * factor * (rates.fixed.seconds[measured_name(operation.name)] + parts)
 
 
 def new_bytes(operation: Operation) -> int:
@@ -59,74 +77,91 @@ def new_bytes(operation: Operation) -> int:
     return operation.bytes_moved if operation.distance is None and operation.kind != "view" else 0
 
 
-def work(operation: Operation, rates: Rates, touched_bytes: int) -> float:
+def work(operation: Operation, rates: Rates, touched_bytes: float) -> float:
     """Seconds beyond the fixed ones; `touched_bytes` is what a whole forward touches."""
-    size, moved, sweeps = operation.elements, operation.bytes_moved, rates.sweeps
-    if size == 0:
+    if operation.elements == 0:
         return 0.0
+    distance = touched_bytes if operation.distance is None else operation.distance
+    recycled = touched_bytes if operation.recycled is None else operation.recycled
     if operation.rows:
-        distance = touched_bytes if operation.distance is None else operation.distance
-        further = sweeps.batch * (operation.batch - 1)
-        return size * per_element(operation, rates, distance) + further
-    name = operation.name.removesuffix(" number").removesuffix("_")
+        further = rates.sweeps.batch * (operation.batch - 1)
+        out = operation.written_bytes * linear(rates.products.out, recycled)
+        return operation.elements * per_element(operation, rates, distance) + further + out
+    far = operation.written_bytes * linear(rates.sweeps.far, recycled)
+    read = max(operation.bytes_moved - operation.written_bytes, 0)
+    return near(operation, rates) + read * linear(rates.sweeps.far, distance) + far
+
+
+def near(operation: Operation, rates: Rates) -> float:
+    """Seconds of work on what lies in the nearest caches."""
+    sweeps, size = rates.sweeps, operation.elements
+    walked = (operation.strips - 1) * sweeps.strip + (size * sweeps.scattered if operation.scattered else 0.0)
     match operation.kind:
         case "mask":
-            return size * interpolated(sweeps.mask, size) + _walked(operation, rates)
+            return size * sweeps.mask + walked
         case "transcendental":
-            each = sweeps.transcendental.get(name, sweeps.transcendental["exp"])
-            return size * each + _walked(operation, rates)
+            known, name = sweeps.transcendental, operation.name
+            return size * known.get(name, known.get(name.removesuffix("_"), known["exp"])) + walked
         case "softmax":
             return size * interpolated(sweeps.softmax, operation.width)
         case "reduction":
             return size * interpolated(sweeps.reduction, operation.width)
         case "gather":
-            return moved / 2 * interpolated(sweeps.gather, operation.width)
+            return size * interpolated(sweeps.gather, operation.width)
         case "scatter":
-            return moved / 2 * interpolated(sweeps.scatter, operation.width)
+            return size * interpolated(sweeps.scatter, operation.width)
         case "sort":
             return size * interpolated(sweeps.sort, size)
         case "convolution":
             return size * sweeps.convolution
-    return moved * interpolated(sweeps.elementwise, moved) + _walked(operation, rates)
+    return operation.bytes_moved * sweeps.elementwise + walked
 
 
-def _walked(operation: Operation, rates: Rates) -> float:
-    steps = operation.elements * rates.sweeps.scattered if operation.scattered else 0.0
-    return steps + (operation.strips - 1) * rates.sweeps.strip
-
-
-def per_element(operation: Operation, rates: Rates, distance: int) -> float:
+def per_element(operation: Operation, rates: Rates, distance: float) -> float:
     """Seconds of a product for each element of its right-hand side, which was touched `distance` bytes ago."""
     rows, products = operation.rows, rates.products
     run = operation.inner if operation.transposed else operation.columns
     few = min(rows, FEW)
-    table = [(float(reach), _fetched(rates, index, operation, few, run)) for index, reach in enumerate(REACHES)]
-    base = interpolated(table, distance, beyond=False)
+    table = []
+    for index, reach in enumerate(REACHES):
+        each = _fetched(rates, index, operation, few, run)
+        table.append((reach + rates.foreign * each * reach / products.itemsize, each))
+    base = interpolated(table, distance) * _sized(operation, rates, few)
     if rows <= FEW:
         return base
     whole = rows // FEW * FEW
     over = products.left_over[rows - whole - 1] if rows > whole else 0.0
-    return base + linear(products.rise, whole) + over
+    steep = interpolated(products.inner, operation.inner)
+    return base + (linear(products.rise, whole) + over) * steep
+
+
+def _sized(operation: Operation, rates: Rates, few: int) -> float:
+    """How much longer each element takes where the right-hand side is large."""
+    each = operation.inner * operation.columns
+    factor = rates.products.large[int(operation.transposed)][few - 1]
+    return interpolated(((float(ELEMENTS), 1.0), (float(LARGE), factor)), each)
 
 
 def _fetched(rates: Rates, reach: int, operation: Operation, few: int, run: int) -> float:
     tables = rates.products.few[reach][int(operation.transposed)]
-    return interpolated(tables[few - 1], run, beyond=False)
+    return interpolated(tables[few - 1], run)
 
 
 def linear(table: Table, size: float) -> float:
-    """Value at `size`, linear between points and beyond the last."""
+    """Value at `size`, linear between points and beyond the last; before the first it is that of the first."""
+    if size <= table[0][0]:
+        return table[0][1]
     sizes = [point for point, _ in table]
     right = min(max(bisect_left(sizes, size), 1), len(table) - 1)
     (x0, y0), (x1, y1) = table[right - 1], table[right]
     return y0 + (y1 - y0) * (size - x0) / (x1 - x0)
 
 
-def interpolated(table: Iterable[tuple[float, float]], size: float, *, beyond: bool = False) -> float:
-    """Value at `size`, linear between points on logarithmic axes; past the last held, or by its slope."""
+def interpolated(table: Iterable[tuple[float, float]], size: float) -> float:
+    """Value at `size`, linear between points on logarithmic axes; before the first and past the last, theirs."""
     points = tuple(table)
     sizes: Sequence[float] = [point for point, _ in points]
-    if size <= sizes[0] or (size >= sizes[-1] and not beyond):
+    if size <= sizes[0] or size >= sizes[-1]:
         return points[0][1] if size <= sizes[0] else points[-1][1]
     right = min(max(bisect_left(sizes, size), 1), len(points) - 1)
     (x0, y0), (x1, y1) = points[right - 1], points[right]

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import platform
 from contextlib import contextmanager
+from functools import partial
 from statistics import fmean, median
 from typing import TYPE_CHECKING
 
 import torch
 
-from moe_plan import __version__
 from moe_plan.errors import ReplicaError
 from moe_plan.plan.profiling import TWINS, About, Load, Point, Spread, Step
 from moe_plan.replica import build
-from moe_plan.replica.measure.clock import now
-from moe_plan.witness.prepare import device_of
+from moe_plan.witness.prepare import device_of, memory_of
 from moe_plan.witness.profile_ceiling import Machine
-from moe_plan.witness.profile_machine import device_name, machine
-from moe_plan.witness.profile_memory import fitting
+from moe_plan.witness.profile_machine import device_name, machine, versions
+from moe_plan.witness.profile_memory import Asked
 from moe_plan.witness.profile_routing import Draws
 from moe_plan.witness.profile_run import Runner, hidden_states
 
@@ -48,28 +46,24 @@ class Bench:
     def __init__(self, spec: ModelSpec, routed: Routed, request: Request) -> None:
         """Raises ReplicaError, before anything is taken, where memory does not suffice."""
         device = device_of(request.device)
-        layers, scale = fitting(spec, routed, request, device)
-        self.about = _about(spec, routed, request, layers, scale)
+        asked = Asked(spec, routed, request, memory_of(device))
+        scale = asked.scale()
+        layers = asked.layers(scale)
+        self.about = _about(asked, layers, scale, device)
         self._request, self._layers, self._device = request, layers, device
         self._draws = Draws(request, routed)
         self._machine = Machine(device, build.DTYPES[request.dtype])
-        self._runners = {
-            twin: Runner(
-                layers.on_meta(twin, request.dtype),
-                build.materialise(layers.on_meta(twin, request.dtype), device, request.seed),
-            )
-            for twin in TWINS
-        }
+        self._runners = {twin: Runner(layers, twin, request.dtype, device, request.seed) for twin in TWINS}
         self._last = dict.fromkeys(TWINS, 0.0)
 
     def points(self, say: Say = lambda _: None) -> Iterator[Point]:
         """Every batch in turn; `say` hears what is being measured. Raises ReplicaError out of memory."""
         batches = self._request.tokens
         for number, tokens in enumerate(batches, 1):
+            where = f"{tokens:,} tokens, {number} of {len(batches)}: "
             with torch.no_grad(), _threads(self._request.threads), _memory_errors(self._device):
-                yield self._point(
-                    tokens, lambda what, n=number, t=tokens: say(f"{t:,} tokens, {n} of {len(batches)}: {what}")
-                )
+                point = self._point(tokens, partial(_said, say, where))
+            yield point
 
     def _point(self, tokens: int, say: Say) -> Point:
         request = self._request
@@ -115,6 +109,10 @@ NAMES: dict[Twin, str] = {
 }
 
 
+def _said(say: Say, where: str, what: str) -> None:
+    say(where + what)
+
+
 def _step(taken: Sequence[float], work: Sequence[Work]) -> Step:
     seconds = Spread(median(taken), min(taken), max(taken), len(taken))
     return Step(seconds, fmean(of.flops for of in work), fmean(of.bytes for of in work))
@@ -131,12 +129,10 @@ def _mean(counts: Sequence[float]) -> Spread:
     return Spread(fmean(counts), min(counts), max(counts), len(counts))
 
 
-def _about(
-    spec: ModelSpec, routed: Routed, request: Request, layers: Layers, scale: Fraction
-) -> About:
-    block, device = routed.block, device_of(request.device)
+def _about(asked: Asked, layers: Layers, scale: Fraction, device: torch.device) -> About:
+    routed, block = asked.routed, asked.routed.block
     return About(
-        model=spec.name,
+        model=asked.spec.name,
         layer=routed.layer,
         block=routed.name,
         scale=str(scale),
@@ -149,13 +145,9 @@ def _about(
         total=layers.size("total"),
         device=device.type,
         device_name=device_name(device),
-        dtype=request.dtype,
+        dtype=asked.request.dtype,
         machine=machine(),
-        versions={
-            "moe_plan": __version__,
-            "python": platform.python_version(),
-            "torch": str(torch.__version__),
-        },
+        versions=versions(),
     )
 
 

@@ -1,4 +1,4 @@
-"""What this device can do at most, measured between the steps of a profile; and caches emptied between them."""
+"""What this device can do at most, measured between the batches of a profile; caches emptied between runs."""
 
 from __future__ import annotations
 
@@ -7,28 +7,20 @@ from typing import TYPE_CHECKING
 import torch
 
 from moe_plan.plan.profiling import Ceiling
+from moe_plan.replica.ffn.experts import ExpertWeights, pack, packable
 from moe_plan.replica.ffn.products import is_native
 from moe_plan.replica.measure.clock import now
+from moe_plan.witness.profile_memory import READ_BYTES, SIDE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
 
-READ_BYTES = 128 << 20
-"""More than the last cache of one processor holds, so that reading it once leaves nothing else there."""
-SIDE = 2048
-"""Of the square matrices of the product that stands for the peak."""
-
 
 def product_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
     """The type in which a layer of `dtype` multiplies here: float32 where a CPU is slow in its own."""
     return torch.float32 if device.type == "cpu" and not is_native(dtype) else dtype
-
-
-def buffer_bytes(dtype: torch.dtype) -> int:
-    """What the measurements hold."""
-    return READ_BYTES + 3 * SIDE * SIDE * max(dtype.itemsize, torch.float32.itemsize)
 
 
 class Machine:
@@ -42,6 +34,11 @@ class Machine:
         square = torch.randn((SIDE, SIDE), generator=generator)
         self._square = square.to(device=device, dtype=kind)
         self._out = torch.empty_like(self._square)
+        self._products = [self._product]
+        weights = ExpertWeights(self._square[None], self._square[None, :, :1])
+        if packable(weights):
+            self._packed = pack(weights).up[0]
+            self._products.append(self._packed_product)
 
     def forget(self) -> None:
         """Read past everything that caches hold, as the other layers of a model would."""
@@ -49,12 +46,18 @@ class Machine:
 
     def ceiling(self) -> Ceiling:
         """The rate of a large product and of reading memory once, now."""
-        flops = 2 * SIDE**3 / self._seconds(self._product)
+        flops = 2 * SIDE**3 / min(map(self._seconds, self._products))
         bytes_per_s = READ_BYTES / min(self._seconds(self._read.sum), self._seconds(self._read.amax))
         return Ceiling(flops, bytes_per_s)
 
     def _product(self) -> Tensor:
         return torch.mm(self._square, self._square, out=self._out)
+
+    def _packed_product(self) -> Tensor:
+        # The product that the layers use; it has no public name.
+        linear = torch.ops.mkldnn._linear_pointwise.default  # noqa: SLF001
+        product: Tensor = linear(self._square, self._packed, None, "none", [], "")
+        return product
 
     def _seconds(self, work: Callable[[], object]) -> float:
         start = now(self.device)

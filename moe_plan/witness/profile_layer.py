@@ -2,30 +2,33 @@
 
 Only widths are smaller: experts, choices and the router are those of the published model, since what
 sparsity costs follows from them. A dense twin is the same layer with one expert, which every token uses, so
-that all three run through the same code and differ in sparsity alone.
+that all three run through the same code and differ in sparsity alone. No torch here: what is too large is
+refused before it is loaded.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from moe_plan.anatomy.ffn import ffn_body
 from moe_plan.plan.profiling import TWINS, Size
-from moe_plan.replica import build
-from moe_plan.replica.ffn.moe import Moe
 from moe_plan.replica.shrink import LADDER, largest_scale, shrink
 from moe_plan.spec.ffn import Router
 
 if TYPE_CHECKING:
     from fractions import Fraction
 
+    from moe_plan.anatomy.inventory import Weight
     from moe_plan.plan.profiling import Twin
     from moe_plan.plan.routed_layers import Routed
     from moe_plan.spec.ffn import MoeFfn
     from moe_plan.spec.model import ModelSpec, Norm
 
-DEFAULT_BYTES = 128 << 20
+DEFAULT_BYTES = 256 << 20
 """Weights of the sparse layer where nobody chose a scale: several times what the caches of a core hold, and
 little enough that its dense twin of equal size gets through 4,096 tokens in seconds."""
+ITEMSIZE = {"fp32": 4, "bf16": 2, "fp16": 2}
+_LARGEST_ITEM = 8
 _FRIENDLY = 8
 
 
@@ -43,23 +46,29 @@ class Layers(NamedTuple):
         """That layer's block."""
         return {"sparse": self.sparse, "active": self.active, "total": self.total}[twin]
 
-    def on_meta(self, twin: Twin, dtype: str) -> Moe:
-        """That layer without memory."""
-        with build.default_dtype(build.DTYPES[dtype]):
-            return Moe(self.block(twin), self.hidden, self.vocab, self.norm).eval()
+    def weights(self, twin: Twin) -> tuple[Weight, ...]:
+        """That layer's tensors."""
+        return ffn_body(self.block(twin), self.hidden, self.vocab).weights
 
     def size(self, twin: Twin) -> Size:
         """Parameters of that layer."""
-        moe, block = self.on_meta(twin, "fp32"), self.block(twin)
-        whole = sum(tensor.numel() for tensor in moe.parameters())
-        each = _expert_elements(moe)
-        used = min(block.top_k, block.experts)
-        return Size(block.width, whole, whole - (block.experts - used) * each)
+        trained = [weight for weight in self.weights(twin) if weight.buffer is None]
+        return Size(
+            self.block(twin).width,
+            sum(weight.copies * weight.elements for weight in trained),
+            sum(weight.used * weight.elements for weight in trained),
+        )
 
+    def weight_bytes(self, twin: Twin, dtype: str) -> int:
+        """Bytes of that layer's tensors; those of another type are counted with the largest there is."""
+        return sum(
+            weight.copies * weight.elements * (ITEMSIZE[dtype] if weight.buffer is None else _LARGEST_ITEM)
+            for weight in self.weights(twin)
+        )
 
-def _expert_elements(moe: Moe) -> int:
-    weights = moe.experts.weights
-    return sum(tensor.numel() for tensor in weights if tensor is not None) // weights.experts
+    def all_bytes(self, dtype: str) -> int:
+        """Of all three layers."""
+        return sum(self.weight_bytes(twin, dtype) for twin in TWINS)
 
 
 def layers_at(spec: ModelSpec, routed: Routed, scale: Fraction) -> Layers:
@@ -90,15 +99,10 @@ def _dense(sparse: MoeFfn, hidden: int, parameters: int) -> MoeFfn:
     return sparse.model_copy(update={**alone, **beside, "width": width})
 
 
-def weight_bytes(layers: Layers, dtype: str) -> int:
-    """Of all three layers."""
-    return sum(build.weight_bytes(layers.on_meta(twin, dtype)) for twin in TWINS)
-
-
 def default_scale(spec: ModelSpec, routed: Routed, dtype: str) -> Fraction:
     """The largest step at which the sparse layer is within DEFAULT_BYTES."""
 
     def bytes_of(smaller: ModelSpec) -> int:
-        return build.weight_bytes(in_widths_of(smaller, routed).on_meta("sparse", dtype))
+        return in_widths_of(smaller, routed).weight_bytes("sparse", dtype)
 
     return largest_scale(spec, DEFAULT_BYTES, bytes_of) or LADDER[-1]

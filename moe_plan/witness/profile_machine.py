@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from moe_plan import __version__
 from moe_plan.replica.cgroup import lines_of
 
 
@@ -21,6 +22,15 @@ def machine() -> dict[str, str | int | None]:
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "architecture": platform.machine(),
         "system": platform.system(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of what the numbers depend on."""
+    return {
+        "moe_plan": __version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
     }
 
 

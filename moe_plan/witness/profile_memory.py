@@ -1,95 +1,97 @@
-"""What a profile will take, found before any of it is taken, and the scale that fits."""
+"""What a profile will take, told from the spec alone before any of it is taken, and the scale that fits."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-
-from moe_plan.replica import build
-from moe_plan.replica.measure.allocations import AllocationTracker
+from moe_plan.plan.profiling import TWINS
 from moe_plan.replica.memory import budget_bytes, guard
-from moe_plan.replica.routing import Balanced
 from moe_plan.replica.shrink import largest_scale
-from moe_plan.witness.prepare import memory_of
-from moe_plan.witness.profile_ceiling import buffer_bytes
-from moe_plan.witness.profile_layer import default_scale, in_widths_of, layers_at, weight_bytes
-from moe_plan.witness.profile_run import forward, hidden_states
+from moe_plan.witness.profile_layer import default_scale, in_widths_of, layers_at
 
 if TYPE_CHECKING:
     from fractions import Fraction
 
-    from moe_plan.plan.profiling import Request, Twin
+    from moe_plan.plan.profiling import Request
     from moe_plan.plan.routed_layers import Routed
     from moe_plan.replica.memory import Available
+    from moe_plan.spec.ffn import MoeFfn
     from moe_plan.spec.model import ModelSpec
     from moe_plan.witness.profile_layer import Layers
 
-_FLOAT = torch.float32.itemsize
+READ_BYTES = 128 << 20
+"""Buffer that is read between runs: more than the last cache of one processor holds."""
+SIDE = 2048
+"""Of the square matrices of the product that stands for the peak."""
+BUFFER_BYTES = READ_BYTES + 4 * SIDE * SIDE * 4
+_GROUP_ROWS = 512
+"""Rows that the sparse layer handles together (`replica.ffn.experts.GROUP_ROWS`; a test holds them equal)."""
+_FLOAT, _INDEX = 4, 8
 
 
-def fitting(
-    spec: ModelSpec, routed: Routed, request: Request, device: torch.device
-) -> tuple[Layers, Fraction]:
-    """The layers and their scale. Raises ReplicaError where they would take more than they may."""
-    available = memory_of(device)
-    scale = request.scale
-    if scale is None and request.max_memory_bytes is not None:
-        scale = _largest(spec, routed, request, budget_bytes(available, request.max_memory_bytes))
-    scale = default_scale(spec, routed, request.dtype) if scale is None else scale
-    layers = layers_at(spec, routed, scale)
-    _guard(layers, available, spec, routed, request._replace(scale=scale))
-    return layers, scale
+class Asked(NamedTuple):
+    """What is to be measured, and the memory there is."""
 
+    spec: ModelSpec
+    routed: Routed
+    request: Request
+    available: Available
 
-def _guard(
-    layers: Layers, available: Available, spec: ModelSpec, routed: Routed, request: Request
-) -> None:
-    def hint(budget: int) -> str:
-        scale = _largest(spec, routed, request, budget)
+    def scale(self) -> Fraction:
+        """The scale that was asked for, or that the promise of memory leaves, or the default."""
+        request = self.request
+        if request.scale is not None:
+            return request.scale
+        found = None
+        if request.max_memory_bytes is not None:
+            found = self._largest(budget_bytes(self.available, request.max_memory_bytes))
+        return found or default_scale(self.spec, self.routed, request.dtype)
+
+    def layers(self, scale: Fraction) -> Layers:
+        """The layers at `scale`. Raises ReplicaError where they would take more than they may."""
+        layers = layers_at(self.spec, self.routed, scale)
+        guard(
+            needed_bytes(layers, self.request),
+            self.available,
+            what=f"a profile of {self.spec.name} at scale {scale}",
+            hint=self._hint,
+            max_memory=self.request.max_memory_bytes,
+        )
+        return layers
+
+    def _hint(self, budget: int) -> str:
+        scale = self._largest(budget)
         return f"--scale {scale} fits" if scale is not None else "no scale of it fits; try fewer --tokens"
 
-    guard(
-        needed_bytes(layers, request),
-        available,
-        what=f"a profile of {spec.name} at scale {request.scale}",
-        hint=hint,
-        max_memory=request.max_memory_bytes,
-    )
-
-
-def _largest(spec: ModelSpec, routed: Routed, request: Request, budget: int) -> Fraction | None:
-    return largest_scale(
-        spec,
-        budget,
-        lambda smaller: needed_bytes(in_widths_of(smaller, routed), request),
-        least_bytes_of=lambda smaller: _held_bytes(in_widths_of(smaller, routed), request.dtype),
-    )
-
-
-def _held_bytes(layers: Layers, dtype: str) -> int:
-    """Weights, and for a moment each of them twice: as drawn, or in the layout that a product prefers."""
-    weights = 2 * weight_bytes(layers, dtype)
-    return weights + buffer_bytes(build.DTYPES[dtype])
+    def _largest(self, budget: int) -> Fraction | None:
+        return largest_scale(
+            self.spec, budget, lambda smaller: needed_bytes(in_widths_of(smaller, self.routed), self.request)
+        )
 
 
 def needed_bytes(layers: Layers, request: Request) -> int:
-    """Everything that a profile holds at its widest moment, found on the meta device."""
+    """Everything that a profile holds at its widest moment, or more.
+
+    Weights count twice: for a moment one is there as drawn and in the layout that its products prefer.
+    """
     tokens = max(request.tokens)
-    peak = max(_peak_bytes(layers, twin, tokens, request.dtype) for twin in ("sparse", "active", "total"))
-    choices = layers.sparse.experts + layers.sparse.zero_experts
-    # Skewed choices are drawn with two numbers in float64 for every token and expert.
-    drawn = tokens * (2 * 8 * choices + 2 * 8 * layers.sparse.top_k)
-    if build.DTYPES[request.dtype] != torch.float32:
+    moment = max(moment_bytes(layers.block(twin), layers.hidden, tokens) for twin in TWINS)
+    if request.dtype != "fp32":
         # Where a type is slow, one expert's weights and its rows are converted at a time.
-        peak = 2 * peak + _FLOAT * layers.size("total").parameters
-    inputs = hidden_states(layers, tokens, request.dtype, torch.device("meta")).nbytes
-    return _held_bytes(layers, request.dtype) + peak + drawn + 2 * inputs
+        moment = 2 * moment + _FLOAT * layers.size("total").parameters
+    inputs = 2 * tokens * layers.hidden * _FLOAT
+    # Skewed choices are drawn with two numbers in float64 for every token and expert.
+    drawn = tokens * 2 * 8 * (layers.sparse.experts + layers.sparse.zero_experts)
+    return 2 * layers.all_bytes(request.dtype) + BUFFER_BYTES + moment + inputs + drawn
 
 
-def _peak_bytes(layers: Layers, twin: Twin, tokens: int, dtype: str) -> int:
-    moe = layers.on_meta(twin, dtype)
-    x_BTD = hidden_states(layers, tokens, dtype, torch.device("meta"))
-    with torch.no_grad(), AllocationTracker() as tracker:
-        forward(moe, x_BTD, Balanced())
-    return tracker.peak_bytes
+def moment_bytes(block: MoeFfn, hidden: int, tokens: int) -> int:
+    """What a forward of one layer holds beside weights and input, at most."""
+    ups, inner = 2 if block.gated else 1, block.latent or hidden
+    rows = min(_GROUP_ROWS, tokens * block.top_k)
+    group = rows * 3 * (inner + ups * block.width) * _FLOAT
+    shared = tokens * ((ups + 1) * (block.shared_width or 0) + hidden) * _FLOAT
+    outputs = tokens * 3 * (hidden + inner) * _FLOAT
+    scores = tokens * 6 * (block.experts + block.zero_experts) * _FLOAT
+    choices = tokens * 8 * block.top_k * _INDEX
+    return group + shared + outputs + scores + choices

@@ -5,19 +5,25 @@ Legend: B sequences (one here), T tokens, K experts of a token, D hidden.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from moe_plan.replica import build
 from moe_plan.replica.call import Call, Options
+from moe_plan.replica.ffn.experts import pack, packable, run_experts
+from moe_plan.replica.ffn.moe import Moe
 from moe_plan.replica.measure.clock import now
 from moe_plan.replica.measure.flops import FlopCounter
 
 if TYPE_CHECKING:
+    from moe_plan.plan.profiling import Twin
     from moe_plan.replica.call import Routing
-    from moe_plan.replica.ffn.moe import Moe
+    from moe_plan.replica.ffn.dispatch import Choice
+    from moe_plan.replica.ffn.experts import ExpertWeights, PackedExperts
+    from moe_plan.replica.ffn.products import Act
     from moe_plan.witness.profile_layer import Layers
 
 
@@ -42,8 +48,10 @@ class Work(NamedTuple):
 class Runner:
     """One layer that can be timed, and the same on the meta device for its counts."""
 
-    def __init__(self, meta: Moe, real: Moe) -> None:
-        self._meta, self._real = meta, real
+    def __init__(self, layers: Layers, twin: Twin, dtype: str, device: torch.device, seed: int) -> None:
+        """Makes the layer; its weights are packed where the CPU multiplies few rows faster so."""
+        self._meta = meta = on_meta(layers, twin, dtype)
+        self._real = with_packed_experts(build.materialise(on_meta(layers, twin, dtype), device, seed))
         weights = meta.experts.weights
         held = [tensor for tensor in weights if tensor is not None]
         self._expert_bytes = sum(tensor.nbytes for tensor in held) // weights.experts
@@ -70,6 +78,28 @@ class Runner:
         touched = sum(count > 0 for count in rows)
         moved = self._other_bytes + touched * self._expert_bytes + 2 * x_BTD.nbytes
         return Work(counter.total, moved)
+
+
+def on_meta(layers: Layers, twin: Twin, dtype: str) -> Moe:
+    """That layer without memory."""
+    with build.default_dtype(build.DTYPES[dtype]):
+        return Moe(layers.block(twin), layers.hidden, layers.vocab, layers.norm).eval()
+
+
+def with_packed_experts(moe: Moe) -> Moe:
+    """`moe` with its experts in the layout of oneDNN's products, which it then holds alone."""
+    if packable(moe.experts.weights):
+        moe.run = partial(_run_packed, pack(moe.experts.weights))
+        for name in ("up", "down"):
+            empty = torch.empty_like(getattr(moe.experts, name), device="meta")
+            setattr(moe.experts, name, nn.Parameter(empty, requires_grad=False))
+    return moe
+
+
+def _run_packed(
+    packed: PackedExperts, x_TD: Tensor, choice: Choice, _: ExpertWeights, act: Act, *, weigh_input: bool
+) -> Tensor:
+    return run_experts(x_TD, choice, packed, act, weigh_input=weigh_input)
 
 
 def forward(moe: Moe, x_BTD: Tensor, routing: Routing) -> tuple[int, ...]:

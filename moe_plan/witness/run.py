@@ -9,7 +9,6 @@ import torch
 from moe_plan.replica.cache import Cache
 from moe_plan.replica.call import Options
 from moe_plan.replica.ffn.moe import Moe
-from moe_plan.replica.measure.allocations import AllocationTracker
 from moe_plan.replica.measure.flops import FlopCounter
 
 if TYPE_CHECKING:
@@ -74,18 +73,3 @@ def tokens_of(replica: Replica, shape: Shape, seed: int) -> torch.Tensor:
     generator = torch.Generator("cpu").manual_seed(seed)
     return torch.randint(0, replica.spec.vocab, size, generator=generator).to(device)
 
-
-def peak_activation_bytes(
-    replica: Replica, shape: Shape, seed: int, routing: Routing | None = None
-) -> tuple[int, int]:
-    """Peak bytes beside weights, cache and inputs of a prefill and of the decode step after it."""
-    cache = Cache(replica, shape.sequences, shape.tokens + 1)
-    ids_BT = tokens_of(replica, shape._replace(steps=1), seed)
-    source_BS = ids_BT[:, : shape.tokens] if replica.encoders else None
-    peaks = []
-    for first, last in ((0, shape.tokens), (shape.tokens, shape.tokens + 1)):
-        options = Options(routing=routing)
-        with torch.no_grad(), AllocationTracker() as tracker:
-            replica(ids_BT[:, first:last], cache, options, source_BS if first == 0 else None)
-        peaks.append(tracker.peak_bytes)
-    return peaks[0], peaks[1]

@@ -37,7 +37,8 @@ class Dispatch(NamedTuple):
 def dispatch(choice: Choice, experts: int) -> Dispatch:
     """Sort the choices by expert; the sort is stable, so equal choices give equal orders.
 
-    One transfer to the host, of the counts, where the choice does not bring them.
+    One transfer to the host, of the counts, where the choice does not bring them. Allocates the order [T * K]
+    int64 beside what is returned, and where it counts, one int64 for each choice of the router before that.
     """
     top_k = choice.experts_TK.shape[1]
     expert_S = choice.experts_TK.reshape(-1)

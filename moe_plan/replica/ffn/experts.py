@@ -55,6 +55,10 @@ def run_experts(
 
     `act` is `activations.activation(...)`. With `weigh_input` the weight multiplies what goes into the
     expert and not what comes out (Llama 4).
+
+    Allocates what `dispatch` does; [T, D] in the type of sums; and for one group of rows after the other its
+    [n, D], freed when the next group has its own, what `plain`, `widened` or `packed` allocates, and in
+    narrow types its weights and [n, D] in the type of sums.
     """
     experts = weights.experts
     plan = dispatch(choice, experts)

@@ -47,7 +47,10 @@ def packable(weights: ExpertWeights) -> bool:
 
 
 def pack(weights: ExpertWeights) -> PackedExperts:
-    """A copy of the weights in oneDNN's layout, as large as they are; drop the originals to hold them once."""
+    """A copy of the weights in oneDNN's layout; drop the originals to hold them once.
+
+    It is as large as they are where sizes are multiples of 64, and else padded to its blocks.
+    """
     reorder = torch.ops.mkldnn._reorder_linear_weight.default  # noqa: SLF001
     none = (None,) * weights.experts
     return PackedExperts(
@@ -60,9 +63,10 @@ def pack(weights: ExpertWeights) -> PackedExperts:
 
 
 def packed(x_nD: Tensor, y_nD: Tensor, group: Group, weights: PackedExperts, act: Act) -> None:
-    """Write a group's outputs to y, which may be x; an expert of fewer than `least_rows` rows is given idle ones.
+    """Write a group's outputs to y, which may be x; an expert of too few rows is given idle ones beside them.
 
-    For the rows of each expert in turn, [rows, U], [rows, F] where gated, and [rows, D] are allocated.
+    Allocates for one expert after the other [r, U], [r, F] where gated, and [r, D], where r is its rows, or
+    `least_rows` where they are fewer; and the idle rows once. A count of FLOPs counts idle rows as well.
     """
     linear = torch.ops.mkldnn._linear_pointwise.default  # noqa: SLF001
     ups, downs, up_biases, down_biases, least = weights

@@ -3,8 +3,8 @@
 Legend: E experts, n rows of a group of experts, D width of the layer, F width of an expert, U columns of
 the up product (2F where gated, else F).
 
-Each expert's rows are worked on by themselves: beside its own, a row's output depends on the number of its
-expert's rows at most, so that it is the same to the bit wherever the expert runs and whoever comes next to it.
+Each expert's rows are worked on by themselves: beside its own numbers, a row's output depends at most on how
+many rows its expert has. So it is the same to the bit wherever the expert runs, and whoever is next to it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 Act: TypeAlias = "Callable[[Tensor], Tensor]"
 Group: TypeAlias = "list[tuple[int, int]]"
@@ -41,9 +41,9 @@ class ExpertWeights(NamedTuple):
 
 
 def _native() -> frozenset[torch.dtype]:
-    """Asked once, at import: the question is an operation, which a counter would take for one of the model."""
+    """Asked once, at import: the question is an operation, and a counter would take it for the model's."""
     found = {torch.float64, torch.float32}
-    if torch.backends.mkldnn.is_available():
+    if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         if torch.ops.mkldnn._is_mkldnn_bf16_supported():  # noqa: SLF001  torch has no public name for it
             found.add(torch.bfloat16)
         if torch.ops.mkldnn._is_mkldnn_fp16_supported():  # noqa: SLF001
@@ -60,20 +60,36 @@ def is_native(dtype: torch.dtype) -> bool:
 
 
 def plain(x_nD: Tensor, y_nD: Tensor, group: Group, weights: ExpertWeights, act: Act) -> None:
-    """Write a group's outputs to y, which may be x. Allocates [n, U], and what `act` does for one expert."""
+    """Write a group's outputs to y, which may be x.
+
+    Allocates [n, U] for the group, and what `act` allocates for the rows of one expert.
+    """
+    sizes = [count for _, count in group]
     up_nU = x_nD.new_empty((len(x_nD), weights.up_EDF.shape[2]))
-    for expert, rows, up, out in _by_expert(group, x_nD, up_nU, y_nD):
+    for (expert, _), rows, up, out in zip(
+        group,
+        x_nD.split_with_sizes(sizes),
+        up_nU.split_with_sizes(sizes),
+        y_nD.split_with_sizes(sizes),
+        strict=True,
+    ):
         _product(rows, weights.up_EDF[expert], _of(weights.up_bias_EF, expert), up)
         _product(act(up), weights.down_EFD[expert], _of(weights.down_bias_ED, expert), out)
 
 
 def widened(x_nD: Tensor, y_nD: Tensor, group: Group, weights: ExpertWeights, act: Act) -> None:
-    """`plain` in float32. Allocates [n, D], [n, U] and a block of weights, in float32."""
+    """`plain` in float32, with weights converted block by block.
+
+    Allocates, in float32, [n, D], [n, U] and `BLOCK_ELEMENTS` (or the inputs of a product, if more) for the
+    group, and the biases of one block and what `act` allocates for the rows of one expert in turn.
+    """
+    sizes = [count for _, count in group]
     wide_nD = x_nD.float()
     up_nU = wide_nD.new_empty((len(x_nD), weights.up_EDF.shape[2]))
-    inputs = max(weights.up_EDF.shape[1], weights.down_EFD.shape[1])
-    block = wide_nD.new_empty(max(BLOCK_ELEMENTS, inputs))
-    for expert, rows, up in _by_expert(group, wide_nD, up_nU):
+    block = wide_nD.new_empty(max(BLOCK_ELEMENTS, weights.up_EDF.shape[1], weights.down_EFD.shape[1]))
+    for (expert, _), rows, up in zip(
+        group, wide_nD.split_with_sizes(sizes), up_nU.split_with_sizes(sizes), strict=True
+    ):
         _by_blocks(rows, weights.up_EDF[expert], _of(weights.up_bias_EF, expert), up, block)
         _by_blocks(act(up), weights.down_EFD[expert], _of(weights.down_bias_ED, expert), rows, block)
     y_nD.copy_(wide_nD)
@@ -87,14 +103,6 @@ def _by_blocks(rows: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor, b
         narrow = weight[:, some]
         wide = block[: narrow.numel()].view(narrow.shape).copy_(narrow)
         _product(rows, wide, None if bias is None else bias[some].float(), out[:, some])
-
-
-def _by_expert(group: Group, *tensors: Tensor) -> Iterator[tuple[int, *tuple[Tensor, ...]]]:
-    """Each expert with its rows of every tensor."""
-    sizes = [count for _, count in group]
-    parts = (tensor.split_with_sizes(sizes) for tensor in tensors)
-    for (expert, _), *rows in zip(group, *parts, strict=True):
-        yield expert, *rows
 
 
 def _product(rows: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:

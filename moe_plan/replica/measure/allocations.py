@@ -39,7 +39,7 @@ class AllocationTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]  # 
         given = kwargs or {}
         for leaf in tree_leaves((args, given)):
             # What an operation is given and nobody made here was there before.
-            if isinstance(leaf, Tensor) and _identity(leaf) not in self._seen:
+            if isinstance(leaf, Tensor) and not leaf.is_mkldnn and _identity(leaf) not in self._seen:
                 self._know(leaf)
         out = func(*args, **given)
         for leaf in tree_leaves(out):

@@ -13,6 +13,7 @@ import torch
 
 from moe_plan.replica.measure.fixed import fixed_seconds
 from moe_plan.replica.measure.products import REACHES, products
+from moe_plan.replica.measure.sharing import foreign_bytes_per_s
 from moe_plan.replica.measure.sweeps import sweeps
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ class Rates(NamedTuple):
     fixed: Fixed
     products: Products
     sweeps: Sweeps
+    foreign: float = 0.0
+    """Bytes a second that others bring into the cache that cores share."""
     walk: float = 1.0
     """How many times as long the fixed part takes in a model as in a list of calls."""
 
@@ -34,7 +37,12 @@ class Rates(NamedTuple):
 def calibrate(device: torch.device, dtype: torch.dtype) -> Rates:
     """Measure everything once. Call it again between measurements on a busy machine."""
     flat = torch.ones(REACHES[-1] // dtype.itemsize, device=device, dtype=dtype)
-    return Rates(fixed_seconds(device, dtype, flat), products(flat), sweeps(device, dtype))
+    return Rates(
+        fixed_seconds(device, dtype, flat),
+        products(flat),
+        sweeps(device, dtype, flat),
+        foreign_bytes_per_s(flat),
+    )
 
 
 def typical(rates: list[Rates]) -> Rates:

@@ -6,6 +6,7 @@ products and for in-place ones. Here such an operation is either priced or refus
 
 from __future__ import annotations
 
+import weakref
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,11 @@ def _baddbmm(_added: Tensor, left: Tensor, right: Tensor) -> int:
     return 2 * left.shape[0] * left.shape[1] * left.shape[2] * right.shape[2]
 
 
+def _linear_pointwise(rows: Tensor, weight: Tensor, *_rest: object) -> int:
+    """Rows [n, in] times a weight [out, in] in oneDNN's own layout."""
+    return 2 * rows.numel() * weight.shape[0]
+
+
 # What torch's table leaves out.
 MISSING: dict[str, Callable[..., int]] = {
     "aten.mv": _mv,
@@ -57,7 +63,12 @@ MISSING: dict[str, Callable[..., int]] = {
     "aten.addmm_": _addmm,
     "aten.baddbmm_": _baddbmm,
     "aten._grouped_mm": _grouped_mm,
+    "mkldnn._linear_pointwise": _linear_pointwise,
 }
+
+
+COPIES = {"aten.copy_": 1, "aten._to_copy": 0}
+"""Operations that convert, and which argument it is that they copy."""
 
 
 def price(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int:
@@ -85,6 +96,7 @@ class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         super().__init__()  # type: ignore[no-untyped-call]
         self.flops: dict[str, int] = defaultdict(int)
         self._names: dict[int, str] = {}
+        self._copies: dict[int, weakref.ref[Any]] = {}
         for name, tensor in tensors:
             # Views of one tensor, as gate and up projections of experts, are counted under the first.
             self._names.setdefault(_storage(tensor), name)
@@ -98,7 +110,21 @@ class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         count = price(func, args, kwargs, out)
         if count:
             self.flops[self._owner(args)] += count
+        elif (packet := str(func._overloadpacket)) in COPIES:  # noqa: SLF001
+            self._inherit(out, args[COPIES[packet]])
         return out
+
+    def _inherit(self, copy: Tensor, source: Tensor) -> None:
+        """A weight that was converted is counted under its name."""
+        name = self._names.get(_storage(source))
+        storage = _storage(copy)
+        if name is not None and (storage in self._copies or storage not in self._names):
+            if storage not in self._copies:
+                self._copies[storage] = weakref.ref(copy.untyped_storage(), lambda _: self._forget(storage))
+            self._names[storage] = name
+
+    def _forget(self, storage: int) -> None:
+        del self._names[storage], self._copies[storage]
 
     def _owner(self, args: tuple[Any, ...]) -> str:
         label = labels.current()
@@ -117,4 +143,7 @@ class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
 
 
 def _storage(tensor: Tensor) -> int:
+    if tensor.is_mkldnn:
+        # In oneDNN's layout there is no storage to be seen, and no view of it either.
+        return id(tensor)
     return int(tensor.untyped_storage()._cdata)  # noqa: SLF001  the identity of a storage, on meta too

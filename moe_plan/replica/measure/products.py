@@ -22,16 +22,22 @@ if TYPE_CHECKING:
     from moe_plan.replica.measure.fixed import Table
 
 FEW = 4
-REACHES = (1 << 20, 8 << 20, 32 << 20, 96 << 20)
+REACHES = (1 << 20, 12 << 20, 20 << 20, 36 << 20, 96 << 20)
 """Bytes that are cycled through: from what a core's own cache holds to what none does."""
-RUNS = (64, 192, 384, 768, 1536, 4096)
+RUNS = (64, 128, 256, 384, 512, 768, 1536, 4096)
 """Elements of the right-hand side that lie next to each other."""
-ELEMENTS = 1 << 18
-"""Elements of a right-hand side."""
+ELEMENTS, LARGE = 1 << 18, 1 << 22
+"""Elements of a right-hand side, and of a large one."""
+SQUARE, USUAL_RUN = 512, 384
+WRITTEN = (256, 64, 512)
+"""M, K and N of a product that writes much for what it computes."""
 MANY = (8, 16, 32, 64, 256)
+INNERS = (16, 32, 64, 128, SQUARE)
+STEEP = (64, 256)
+"""Rows between which the cost of one more row is measured for other inner sizes."""
 LEFT_OVER = (5, 6, 7)
-SQUARE = 512
 FEWEST = 5
+SETTLING = 4
 SHORTEST_S = 0.0025
 """Seconds that each measurement takes at least."""
 
@@ -45,6 +51,14 @@ class Products(NamedTuple):
     """What more rows than FEW add, by rows that are a multiple of it."""
     left_over: tuple[float, ...]
     """What 1, 2, 3 rows beyond a multiple of FEW add."""
+    inner: Table
+    """Times as much as that, by inner size."""
+    large: tuple[tuple[float, ...], ...]
+    """Times as much as `few` for right-hand sides of LARGE elements, for [K, N] and for transposed, by rows."""
+    out: Table
+    """What each byte of the result costs, by the bytes touched since its memory was last touched."""
+    itemsize: float
+    """Bytes of an element."""
 
 
 class Memory:
@@ -61,6 +75,13 @@ class Memory:
         self._position = start + count
         return self.flat[start : start + count]
 
+    def settle(self, reach_bytes: int) -> bool:
+        """Let the first `reach_bytes` come to lie where they will lie from now on; a cache takes a few rounds."""
+        within = self.flat[: reach_bytes // self.flat.element_size()]
+        for _ in range(SETTLING):
+            within.sum()
+        return True
+
 
 class Case(NamedTuple):
     """A product to be measured."""
@@ -71,6 +92,8 @@ class Case(NamedTuple):
     transposed: bool = False
     reach_bytes: int = 0
     """That the right-hand sides together take; 0 for one that is multiplied again and again."""
+    out_reach_bytes: int = 0
+    """The same of the results."""
 
 
 def products(flat: Tensor) -> Products:
@@ -81,26 +104,51 @@ def products(flat: Tensor) -> Products:
     def per_element(case: Case) -> float:
         return max(seconds(memory, case) - call, 0.0) / (case.inner * case.columns)
 
-    def few(rows: int, transposed: bool, reach: int) -> Table:  # noqa: FBT001  as Case has it
-        runs = ((run, ELEMENTS // run) for run in RUNS)
-        cases = [
-            Case(rows, run, other, transposed=True, reach_bytes=reach)
-            if transposed
-            else Case(rows, other, run, reach_bytes=reach)
-            for run, other in runs
-        ]
-        return tuple((float(run), per_element(case)) for run, case in zip(RUNS, cases, strict=True))
+    def fetched(rows: int, run: int, reach: int, *, turned: bool, elements: int = ELEMENTS) -> float:
+        inner, columns = (run, elements // run) if turned else (elements // run, run)
+        return per_element(Case(rows, inner, columns, turned, reach))
+
+    def few(rows: int, reach: int, *, turned: bool) -> Table:
+        return tuple((float(run), fetched(rows, run, reach, turned=turned)) for run in RUNS)
+
+    def large(rows: int, *, turned: bool) -> float:
+        small, whole = (
+            fetched(rows, USUAL_RUN, REACHES[-1], turned=turned, elements=elements)
+            for elements in (ELEMENTS, LARGE)
+        )
+        return whole / small
+
+    def steepness(inner: int) -> float:
+        low, high = (per_element(Case(rows, inner, SQUARE)) for rows in STEEP)
+        return high - low
 
     base = per_element(Case(FEW, SQUARE, SQUARE))
     beyond = {rows: per_element(Case(rows, SQUARE, SQUARE)) - base for rows in (*LEFT_OVER, *MANY)}
     return Products(
         tuple(
-            tuple(tuple(few(rows, turned, reach) for rows in range(1, FEW + 1)) for turned in (False, True))
+            tuple(tuple(few(rows, reach, turned=turned) for rows in range(1, FEW + 1)) for turned in (False, True))
             for reach in REACHES
+            if memory.settle(reach)
         ),
         ((float(FEW), 0.0), *((float(rows), max(beyond[rows], 0.0)) for rows in MANY)),
         tuple(max(beyond[rows], 0.0) for rows in LEFT_OVER),
+        tuple((float(inner), steepness(inner) / (beyond[STEEP[1]] - beyond[STEEP[0]])) for inner in INNERS),
+        tuple(tuple(large(rows, turned=turned) for rows in range(1, FEW + 1)) for turned in (False, True)),
+        _results(memory),
+        float(flat.element_size()),
     )
+
+
+def _results(memory: Memory) -> Table:
+    rows, inner, columns = WRITTEN
+    size = rows * columns * memory.flat.element_size()
+    near, *others = (
+        seconds(memory, Case(rows, inner, columns, out_reach_bytes=reach))
+        for reach in (size, *REACHES[1:])
+        if memory.settle(reach)
+    )
+    more = (max(each - near, 0.0) / size for each in others)
+    return ((float(REACHES[0]), 0.0), *zip(map(float, REACHES[1:]), more, strict=True))
 
 
 def seconds(memory: Memory, case: Case) -> float:
@@ -108,10 +156,14 @@ def seconds(memory: Memory, case: Case) -> float:
     size = case.inner * case.columns
     left = memory.flat.new_ones((case.rows, case.inner))
     out = left.new_empty((case.rows, case.columns))
+    right = left.new_ones((case.inner, case.columns))
     taken: list[float] = []
     while len(taken) < FEWEST or sum(taken) < SHORTEST_S:
-        piece = memory.piece(size, case.reach_bytes)
-        right = piece.view(case.columns, case.inner).t() if case.transposed else piece.view(case.inner, -1)
+        if case.out_reach_bytes:
+            out = memory.piece(out.numel(), case.out_reach_bytes).view(out.shape)
+        else:
+            piece = memory.piece(size, case.reach_bytes)
+            right = piece.view(case.columns, -1).t() if case.transposed else piece.view(case.inner, -1)
         start = now(left.device)
         torch.mm(left, right, out=out)
         taken.append(now(left.device) - start)

@@ -11,12 +11,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from moe_plan.replica.measure.clock import seconds_of
+from moe_plan.replica.measure.products import REACHES, Memory
 
 if TYPE_CHECKING:
     from moe_plan.replica.measure.fixed import Table
 
-SIZES = (1 << 12, 1 << 15, 1 << 18, 1 << 20, 1 << 22)
-"""Elements of a tensor."""
+SIZES = (1 << 8, 1 << 11, 1 << 14)
+"""Elements that are sorted."""
 MIDDLE = 1 << 17
 """Elements where only the width of a row is varied."""
 WIDTHS = (8, 64, 512, 4096)
@@ -24,6 +25,8 @@ PICKED = (16, 256, 2048)
 TINY = 64
 SHORTEST_S = 0.002
 STRIP = 16
+PIECE = 1 << 16
+"""Elements."""
 BATCH = 8
 TAPS = 4
 ACTIVATIONS: dict[str, Callable[[Tensor], object]] = {
@@ -44,16 +47,16 @@ Made = Callable[[Tensor], Callable[[], object]]
 class Sweeps(NamedTuple):
     """Rates of memory and of functions, beyond the fixed cost of an operation."""
 
-    elementwise: Table
-    """Seconds for each byte moved, by bytes moved."""
-    fresh: Table
-    """The same of filling memory that has just been taken, by bytes."""
+    elementwise: float
+    """Seconds for each byte moved in the nearest caches."""
+    far: Table
+    """What a byte costs more, where it was touched long ago, by the bytes touched since."""
     strip: float
     """Seconds of each further contiguous run."""
     scattered: float
     """Seconds for each element that is no neighbour of the one before."""
-    mask: Table
-    """Seconds for each element that is chosen by a mask, by elements."""
+    mask: float
+    """Seconds for each element that is chosen by a mask."""
     transcendental: dict[str, float]
     """Seconds for each element, by function."""
     softmax: Table
@@ -70,21 +73,21 @@ class Sweeps(NamedTuple):
     """Seconds of each further product of a batch."""
 
 
-def sweeps(device: torch.device, dtype: torch.dtype) -> Sweeps:
-    """Measure all."""
+def sweeps(device: torch.device, dtype: torch.dtype, flat: Tensor) -> Sweeps:
+    """Measure all; `flat` is memory beyond the last cache."""
     bench = Bench(device, dtype)
     return Sweeps(
-        elementwise=bench.by_bytes(lambda x: partial(torch.mul, x, x.clone()), tensors=3),
-        fresh=bench.by_bytes(lambda x: partial(torch.zeros_like, x), tensors=1),
+        elementwise=bench.rate(lambda x: x.mul_(1.0)) / (2 * dtype.itemsize),
+        far=bench.far(flat),
         strip=bench.strip(),
         scattered=bench.scattered(),
-        mask=bench.by_elements(_masked),
-        transcendental={name: bench.rate(work) for name, work in ACTIVATIONS.items()},
+        mask=bench.per_element(_masked, MIDDLE // TINY, TINY),
+        transcendental={name: bench.rate(work) for name, work in ACTIVATIONS.items()} | bench.masked_exp(),
         softmax=bench.by_width(WIDTHS, lambda x: partial(torch.softmax, x, -1)),
         reduction=bench.by_width(WIDTHS, lambda x: partial(torch.mean, x, -1, keepdim=True)),
         gather=bench.by_width(PICKED, _picked),
         scatter=bench.by_width(PICKED, _added),
-        sort=bench.by_elements(_sorted, SIZES[:2]),
+        sort=bench.by_elements(_sorted),
         convolution=bench.convolution(),
         batch=bench.batch(),
     )
@@ -104,14 +107,19 @@ class Bench:
         taken = self.seconds(made(whole)) - self.seconds(made(self.new(1, width)))
         return max(taken, 0.0) / ((rows - 1) * width)
 
-    def by_elements(self, made: Made, sizes: tuple[int, ...] = SIZES) -> Table:
+    def by_elements(self, made: Made) -> Table:
         """Seconds for each element, by elements."""
-        return tuple((float(size), self.per_element(made, size // TINY, TINY)) for size in sizes)
+        return tuple((float(size), self.per_element(made, size // TINY, TINY)) for size in SIZES)
 
-    def by_bytes(self, made: Made, tensors: int) -> Table:
-        """Seconds for each byte, by bytes, of work that reads and writes so many tensors."""
-        unit = tensors * self.itemsize
-        return tuple((size * unit, each / unit) for size, each in self.by_elements(made))
+    def far(self, flat: Tensor) -> Table:
+        """Of pieces that are met again after so many bytes, above those that were only just met."""
+        memory = Memory(flat)
+        near, *others = (
+            self.seconds(lambda reach=reach: memory.piece(PIECE, reach).mul_(1.0)) / (2 * PIECE * flat.itemsize)
+            for reach in (0, *REACHES[1:])
+        )
+        points = zip(REACHES[1:], others, strict=True)
+        return ((float(REACHES[0]), 0.0), *((float(reach), max(each - near, 0.0)) for reach, each in points))
 
     def by_width(self, widths: tuple[int, ...], made: Made) -> Table:
         """Seconds for each element, by the width of a row."""
@@ -120,6 +128,15 @@ class Bench:
     def rate(self, work: Callable[[Tensor], object]) -> float:
         """Seconds for each element."""
         return self.per_element(lambda x: partial(work, x), MIDDLE // TINY, TINY)
+
+    def masked_exp(self) -> dict[str, float]:
+        """In place, where half of the scores are masked: minus infinity takes much longer than a number."""
+
+        def made(x: Tensor) -> Callable[[], object]:
+            half = x.masked_fill(torch.arange(x.shape[1], device=x.device) % 2 == 0, -torch.inf)
+            return lambda: torch.exp(half, out=x)
+
+        return {"exp_": self.per_element(made, MIDDLE // TINY, TINY)}
 
     def strip(self) -> float:
         """Of a product of columns, above the same product of whole rows."""

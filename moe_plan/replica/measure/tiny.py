@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-ROWS, WIDTH, PARTS = 4, 16, 8
+ROWS, WIDTH, PARTS = 4, 16, 32
 SAME: dict[str, str] = {
     other: name
     for name, others in {
@@ -33,7 +33,7 @@ SAME: dict[str, str] = {
         "view": "_unsafe_view alias t squeeze detach _reshape_alias lift_fresh as_strided",
         "unsqueeze": "expand transpose permute unfold",
         "empty": "empty_like new_empty empty_strided",
-        "split": "split_with_sizes unbind",
+        "split": "unbind",
         "floor_divide number": "floor_divide",
         "cat": "repeat stack",
     }.items()
@@ -45,7 +45,12 @@ SAME: dict[str, str] = {
 
 def measured_name(name: str) -> str:
     """The one whose fixed cost is taken for `name`; `add` for what is not known."""
-    return name if name in MEASURED else SAME.get(name, SAME.get(name.removesuffix(" number"), "add"))
+    for known in (name, name.removesuffix(" number")):
+        if known in MEASURED:
+            return known
+        if known in SAME:
+            return SAME[known]
+    return "add"
 
 
 def tiny_operations(device: torch.device, dtype: torch.dtype) -> dict[str, Callable[[], object]]:
@@ -114,8 +119,9 @@ def _views(x: Tensor) -> dict[str, Callable[[], object]]:
         "unsqueeze": lambda: x.transpose(0, 1),
         "select": lambda: x[1],
         "slice": lambda: x[1:3],
-        "split": lambda: line.split([1] * PARTS),
-        "split 2": lambda: line.split([PARTS // 2] * 2),
+        "split": lambda: x.chunk(2, 1),
+        "split_with_sizes": lambda: line.split([PARTS // 2] * 2),
+        "split into parts": lambda: line.split([1] * PARTS),
     }
 
 
@@ -131,4 +137,4 @@ def _products(x: Tensor, w: Tensor, boxes: Tensor, bias: Tensor) -> dict[str, Ca
     }
 
 
-MEASURED = frozenset(tiny_operations(torch.device("meta"), torch.float32)) - {"split 2"}
+MEASURED = frozenset(tiny_operations(torch.device("meta"), torch.float32)) - {"split into parts"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
@@ -13,9 +15,11 @@ from moe_plan.replica.measure.loops import loops
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import FrameType
 
     from moe_plan.replica.measure.kinds import Kind
 
+_REPLICA = str(Path(__file__).parents[1])
 _ONE_NUMBER = 2
 """Arguments of an operation on a tensor and a number."""
 
@@ -45,8 +49,14 @@ class Operation(NamedTuple):
     """Whether its neighbouring elements are not neighbours in memory."""
     results: int = 1
     """Tensors that it returns."""
+    written_bytes: int = 0
+    """Bytes of what it returns."""
     distance: int | None = None
     """Bytes that the forward touched since it last touched what this reads most of; None: not before."""
+    site: tuple[str, int] = ("", 0)
+    """File and line of the replica that it is called from."""
+    recycled: int | None = None
+    """Bytes touched since as large a result was written, whose memory an allocator gives again."""
 
     @property
     def flops(self) -> int:
@@ -62,6 +72,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch decla
         self.operations: list[Operation] = []
         self._touched_bytes = 0
         self._last: dict[tuple[int, int], int] = {}
+        self._written: dict[int, int] = {}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -73,7 +84,11 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch decla
         if not (name == "_to_copy" and results[0].is_meta and not args[0].is_meta):
             # A routing comes from the CPU: where the weights are on the CPU too, nothing is copied.
             found = operation(name, args, results)
-            self.operations.append(found._replace(distance=self._touch(found, args, results)))
+            back = self._written.get(found.written_bytes)
+            recycled = None if back is None else self._touched_bytes - back
+            distance = self._touch(found, args, results)
+            self._written[found.written_bytes] = self._touched_bytes
+            self.operations.append(found._replace(distance=distance, recycled=recycled, site=_site()))
         return out
 
     def _touch(self, found: Operation, args: tuple[Any, ...], results: list[Tensor]) -> int | None:
@@ -85,11 +100,21 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch decla
         distance = None
         if main is not None and (last := self._last.get(_place(main))) is not None:
             distance = self._touched_bytes - last
+        if found.kind in {"gather", "scatter"}:
+            # Only rows of it are touched.
+            tensors = [tensor for tensor in tensors if tensor is not main]
         fresh = [t for t in (*tensors, *results) if _place(t) not in self._last]
-        whole = sum(t.numel() * t.element_size() for t in fresh)
-        self._touched_bytes += min(whole, found.bytes_moved)
+        self._touched_bytes += min(sum(map(_bytes, fresh)), found.bytes_moved)
         self._last.update((_place(t), self._touched_bytes) for t in (*tensors, *results))
         return distance
+
+
+def _site() -> tuple[str, int]:
+    """Of the innermost call that is the replica's own."""
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001  traceback would format every frame
+    while frame is not None and not frame.f_code.co_filename.startswith(_REPLICA):
+        frame = frame.f_back
+    return ("", 0) if frame is None else (frame.f_code.co_filename, frame.f_lineno)
 
 
 def _main(found: Operation, tensors: list[Tensor]) -> Tensor | None:
@@ -108,18 +133,26 @@ def operation(name: str, args: Sequence[Any], out: list[Tensor]) -> Operation:
     moved = sum(_bytes(t) for t in (*tensors, *out))
     largest = max((t.numel() for t in (*tensors, *out)), default=0)
     kind = kind_of(name)
+    written = 0 if kind == "view" else sum(_bytes(t) for t in out)
     if kind in {"product", "batched-product"}:
-        return _product(kind, name, tensors, moved)
+        return _product(kind, name, tensors, moved)._replace(written_bytes=written)
     if kind in {"gather", "scatter"}:
         return _picked(kind, name, tensors, out)
-    if len(args) >= _ONE_NUMBER and isinstance(args[1], int | float) and kind == "elementwise":
+    if kind == "elementwise" and _with_number(args):
         name += " number"
     width = tensors[0].shape[-1] if tensors and tensors[0].dim() else 1
     found = Operation(kind, name, elements=largest, bytes_moved=moved, width=width, results=len(out))
+    found = found._replace(written_bytes=written)
     if kind in {"elementwise", "mask", "transcendental"} and out:
         strips, scattered = loops(out[0], [t for t in tensors if t.dim() <= out[0].dim()])
         return found._replace(strips=strips, scattered=scattered)
     return found
+
+
+def _with_number(args: Sequence[Any]) -> bool:
+    return (
+        len(args) >= _ONE_NUMBER and isinstance(args[0], Tensor) and isinstance(args[1], int | float)
+    )
 
 
 def _product(kind: Kind, name: str, tensors: list[Tensor], moved: int) -> Operation:
@@ -137,7 +170,8 @@ def _picked(kind: Kind, name: str, tensors: list[Tensor], out: list[Tensor]) -> 
     values = [t for t in (*tensors, *out) if t.is_floating_point()] or [*tensors, *out]
     least = min(values, key=Tensor.numel)
     width = least.shape[-1] if least.dim() > 1 else 1
-    return Operation(kind, name, elements=least.numel(), bytes_moved=2 * _bytes(least), width=width)
+    return Operation(kind, name, elements=least.numel(), bytes_moved=2 * _bytes(least), width=width
+    )._replace(written_bytes=_bytes(least))
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from moe_plan.witness.moments import compressor, indexer, rope, store
 from moe_plan.witness.moments.norm import rms
-from moe_plan.witness.moments.spans import Span, looked_at, spans
+from moe_plan.witness.moments.spans import Held, Span, looked_at, spans
 from moe_plan.witness.moments.tape import BOOL, FP32, INT64
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ def _window(tape: Tape, spec: CompressedAttention, run: Run) -> int:
     if not run.cached:
         return vectors
     token = run.sequences * spec.head_dim * run.itemsize
-    return store.extend(tape, run, spec.window, min(run.start, spec.window - 1), token, vectors)
+    ring = store.Ring(spec.window, min(run.start, spec.window - 1), token)
+    return store.extend(tape, run, ring, vectors)
 
 
 def _block(tape: Tape, spec: CompressedAttention, run: Run, span: Span) -> None:
@@ -80,8 +81,8 @@ def _block(tape: Tape, spec: CompressedAttention, run: Run, span: Span) -> None:
     sizes, gathered = [near], 0
     if spec.ratio is not None and span.entries(spec.ratio):
         chosen = 0 if spec.indexer is None else indexer.chosen(spec.indexer, span, spec.ratio)
-        vectors = (run.sequences, spec.head_dim)
-        looked = looked_at(tape, run, span, vectors, chosen, spec.ratio)
+        held = Held(run.sequences, spec.head_dim, chosen)
+        looked = looked_at(tape, run, span, held, spec.ratio)
         sizes.append(looked.keys)
         gathered = looked.gathered + looked.mask
     weights = _softmax(tape, spec, run, span, sizes)
@@ -130,7 +131,7 @@ def _softmax(tape: Tape, spec: CompressedAttention, run: Run, span: Span, sizes:
 
 
 def _projected(tape: Tape, spec: CompressedAttention, run: Run, out: int) -> int:
-    """The output of low rank, group by group, then of all groups; frees `out`, returns the bytes of its own."""
+    """The output of low rank, group by group, then of all groups; frees `out` and returns its own."""
     low = tape.take(run.rows * spec.o_groups * spec.o_rank * run.itemsize)
     # Groups stand one after the other, and are no rows until they are copied.
     copied = tape.take(low) if spec.o_groups > 1 and run.rows > 1 else 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from moe_plan.witness.moments import indexer, rope, store
 from moe_plan.witness.moments.norm import rms
 from moe_plan.witness.moments.spans import softmax
-from moe_plan.witness.moments.tape import FP32, INT64
+from moe_plan.witness.moments.tape import INT64
 
 if TYPE_CHECKING:
     from moe_plan.spec.attention import CompressedAttention
@@ -82,7 +82,7 @@ def _pending(tape: Tape, spec: CompressedAttention, run: Run, making: Making) ->
     if run.tokens == 1 and making.made and making.lead and (run.start + 1) % ring:
         # A full ring that holds its newer half first is put in order.
         return tape.swap(new, ring * token)
-    return store.extend(tape, run, ring, making.back, token, new)
+    return store.extend(tape, run, store.Ring(ring, making.back, token), new)
 
 
 def _pooled(tape: Tape, spec: CompressedAttention, run: Run, making: Making) -> int:

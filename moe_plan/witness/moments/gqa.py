@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from moe_plan.witness.moments import relative, rope, store
 from moe_plan.witness.moments.attend import Heads, Sight, attend
-from moe_plan.witness.moments.norm import rms
+from moe_plan.witness.moments.norm import rms, rms_zero_centered
+from moe_plan.witness.moments.tape import FP32, INT64
 
 if TYPE_CHECKING:
     from moe_plan.spec.attention import Attention
@@ -29,30 +30,25 @@ class Made(NamedTuple):
 
 def moments(tape: Tape, spec: Attention, run: Run, norm: Norm) -> int:
     """One block; its input is live already. Returns the bytes of its output."""
-    width = spec.heads * (spec.value_dim or spec.head_dim)
     queries = _queries(tape, spec, run, norm)
-    sight = Sight(spec.window, spec.chunk, causal=spec.causal and not spec.cross)
     seen = _seen(tape, spec, run, norm)
+    sight = Sight(spec.window, spec.chunk, causal=spec.causal and not spec.cross)
     keys = run.source if spec.cross else run.tokens + (sight.back(run.start) if run.cached else 0)
     scoring = _sinks(tape, spec, run) + relative.bias(tape, spec, run, keys)
-    heads = Heads(
-        run.sequences * spec.kv_heads,
-        spec.heads // spec.kv_heads,
-        spec.value_dim or spec.head_dim,
-        spec.head_dim,
-        sinks=spec.sinks,
-    )
-    out = attend(tape, run, sight, heads, keys)
+    out = attend(tape, run, sight, _sizes(spec, run), keys)
     tape.give(scoring, queries, seen)
     tape.stage("attention output")
     if run.tokens > 1 and spec.heads > 1:
         # Heads of a token stand side by side only in a copy.
         out = tape.swap(out, out)
     if spec.gate:
-        tape.flash(run.rows * width * run.itemsize)
-    tape.take(run.wide)
-    tape.give(out)
-    return run.wide
+        tape.flash(out)
+    return tape.swap(out, run.wide)
+
+
+def _sizes(spec: Attention, run: Run) -> Heads:
+    groups, heads = run.sequences * spec.kv_heads, spec.heads // spec.kv_heads
+    return Heads(groups, heads, spec.value_dim or spec.head_dim, spec.head_dim, sinks=spec.sinks)
 
 
 def _queries(tape: Tape, spec: Attention, run: Run, norm: Norm) -> int:
@@ -64,43 +60,40 @@ def _queries(tape: Tape, spec: Attention, run: Run, norm: Norm) -> int:
         tape.give(flat)
     flat = tape.take(run.rows * spec.heads * spec.head_dim * run.itemsize)
     queries = _heads(tape, spec, run, norm, spec.heads)
+    if spec.temperature is not None:
+        tape.flash((INT64 + FP32 + (run.itemsize if run.narrow else 0)) * run.tokens)
     tape.give(low)
     return _without(tape, flat, queries)
 
 
 def _heads(tape: Tape, spec: Attention, run: Run, norm: Norm, heads: int) -> int:
     """Bytes of the heads made from flat rows, which stay; 0 where they are the rows themselves."""
-    elements = run.rows * heads * spec.head_dim
-    out = 0
-    if spec.qk_norm == "whole":
-        out = _normed(tape, spec, run, norm, elements, heads * spec.head_dim)
-    by_head = spec.qk_norm in ("head", "unit")
-    if by_head and not spec.qk_norm_after_rope:
-        tape.give(out)
-        out = _normed(tape, spec, run, norm, elements, spec.head_dim)
+    size, out = run.rows * heads * spec.head_dim * run.itemsize, 0
+    late = spec.qk_norm_after_rope and spec.qk_norm != "whole"
+    if spec.qk_norm is not None and not late:
+        out = _normed(tape, spec, run, norm, heads)
     turns = spec.rope is not None and not spec.cross
-    if turns and spec.rope is not None:
+    if spec.rope is not None and turns:
         rope.tables(tape, run, spec.rope, spec.head_dim)
         tape.stage("turned heads")
-        out = tape.swap(out, elements * run.itemsize)
-    if by_head and spec.qk_norm_after_rope:
-        normed = _normed(tape, spec, run, norm, elements, spec.head_dim)
+        out = tape.swap(out, size)
+    if spec.qk_norm is not None and late:
+        normed = _normed(tape, spec, run, norm, heads)
         tape.give(out)
         out = normed
     if not turns and run.tokens > 1 and heads > 1:
-        out = tape.swap(out, elements * run.itemsize)
+        # A head's tokens stand one after the other only in a copy.
+        out = tape.swap(out, size)
     return out
 
 
-def _normed(tape: Tape, spec: Attention, run: Run, norm: Norm, elements: int, width: int) -> int:
-    return rms(
-        tape,
-        elements,
-        width,
-        run.itemsize,
-        weighs=spec.qk_norm in ("head", "whole"),
-        zero_centered=norm.zero_centered,
-    )
+def _normed(tape: Tape, spec: Attention, run: Run, norm: Norm, heads: int) -> int:
+    """A norm over each head, or over all of them."""
+    elements = run.rows * heads * spec.head_dim
+    width = heads * spec.head_dim if spec.qk_norm == "whole" else spec.head_dim
+    if spec.qk_norm != "unit" and norm.zero_centered:
+        return rms_zero_centered(tape, elements, width, run.itemsize)
+    return rms(tape, elements, width, run.itemsize, weighs=spec.qk_norm != "unit")
 
 
 def _without(tape: Tape, flat: int, made: int) -> int:
@@ -113,24 +106,19 @@ def _without(tape: Tape, flat: int, made: int) -> int:
 
 def _seen(tape: Tape, spec: Attention, run: Run, norm: Norm) -> int:
     """Bytes of keys and values that are freed after the attention, if they are."""
+    if spec.shared_kv or (spec.cross and run.start):
+        return 0
     if spec.cross:
-        if run.start:
-            return 0
         made = _keys(tape, spec, run._replace(tokens=run.source), norm)
         tape.give(*(made if run.cached else ()))
         return 0 if run.cached else sum(made)
-    if spec.shared_kv:
-        return 0
     made = _keys(tape, spec, run, norm)
     if run.cached and spec.causal:
-        limit = spec.window or spec.chunk
-        back = Sight(spec.window, spec.chunk).back(run.start)
-        groups = run.sequences * spec.kv_heads
-        width = spec.head_dim * run.itemsize
-        keys = store.extend(tape, run, limit, back, groups * width, made.keys)
-        width = (spec.value_dim or spec.head_dim) * run.itemsize
-        values = store.extend(tape, run, limit, back, groups * width, made.values)
-        made = Made(keys, values)
+        back, heads = Sight(spec.window, spec.chunk).back(run.start), run.sequences * spec.kv_heads
+        widths = (spec.head_dim, spec.value_dim or spec.head_dim)
+        rings = [store.Ring(spec.window or spec.chunk, back, heads * w * run.itemsize) for w in widths]
+        keys = store.extend(tape, run, rings[0], made.keys)
+        made = Made(keys, store.extend(tape, run, rings[1], made.values))
     tape.hand(KEYS, sum(made))
     return 0
 
@@ -139,8 +127,8 @@ def _keys(tape: Tape, spec: Attention, run: Run, norm: Norm) -> Made:
     """Keys and values of the rows of `run`."""
     tape.stage("keys and values")
     value_dim = spec.value_dim or spec.head_dim
-    key = tape.take(run.rows * spec.kv_heads * spec.head_dim * run.itemsize)
     elements = run.rows * spec.kv_heads * value_dim
+    key = tape.take(run.rows * spec.kv_heads * spec.head_dim * run.itemsize)
     value = 0 if spec.keys_as_values else tape.take(elements * run.itemsize)
     values = rms(tape, elements, value_dim, run.itemsize, weighs=False) if spec.value_norm else 0
     copied = 0
@@ -151,13 +139,12 @@ def _keys(tape: Tape, spec: Attention, run: Run, norm: Norm) -> Made:
     if copied:
         tape.give(values)
         values = copied
-    if spec.keys_as_values:
-        # One product is both, until each has a copy of its own.
-        if keys and values:
-            tape.give(key)
-            return Made(keys, values)
-        return Made(keys or key, values or (key if keys else 0))
-    return Made(_without(tape, key, keys), _without(tape, value, values))
+    if not spec.keys_as_values:
+        return Made(_without(tape, key, keys), _without(tape, value, values))
+    if keys and values:
+        tape.give(key)
+    # One product is both, until each has a copy of its own.
+    return Made(keys or key, values or (key if keys else 0))
 
 
 def _sinks(tape: Tape, spec: Attention, run: Run) -> int:

@@ -42,7 +42,7 @@ def read(tape: Tape, streams: int, run: Run) -> Read:
 
 
 def write(tape: Tape, streams: int, run: Run) -> int:
-    """The streams after the block; returns their bytes. The caller frees those before it, output and carry."""
+    """The streams after the block; returns their bytes. The caller frees the old ones, output, carry."""
     tape.stage("hyper-connections write")
     return tape.take(streams * run.wide)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from moe_plan.witness.moments import indexer, rope
 from moe_plan.witness.moments.norm import rms
-from moe_plan.witness.moments.spans import Span, looked_at, softmax, spans
+from moe_plan.witness.moments.spans import Held, Span, looked_at, softmax, spans
 from moe_plan.witness.moments.tape import FP32, INT64
 
 if TYPE_CHECKING:
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 
 class Form(NamedTuple):
-    """What a block of queries is computed from."""
+    """What the heads of a block of queries are multiplied with."""
 
-    queries: tuple[int, int]
-    """Elements of a query of one head: its plain part, as it is scored, and its turned part."""
-    values: int
+    query: int
+    """Elements of the plain part of a query, as it is scored."""
+    value: int
     """Elements that one head mixes for a query."""
-    keys: tuple[int, int]
-    """Rows that hold keys (sequences, or heads of all), and the elements of a key and its value there."""
-    chosen: bool
+    key_rows: int
+    """Rows that hold keys: sequences, or heads of all of them."""
+    key_width: int
 
 
 def moments(tape: Tape, spec: MlaAttention, run: Run) -> int:
@@ -108,12 +108,11 @@ def _expanded(tape: Tape, spec: MlaAttention, run: Run) -> int:
     by_head = run.sequences > 1 and spec.heads > 1
     turned = tape.take(rows * tokens * spec.rope_dim * size) if by_head else 0
     out = tape.take(run.rows * spec.heads * spec.v_dim * size)
-    queries = (spec.nope_dim, spec.rope_dim)
-    form = Form(queries, spec.v_dim, (rows, width + spec.rope_dim), chosen=spec.indexer is not None)
+    form = Form(spec.nope_dim, spec.v_dim, rows, width + spec.rope_dim)
     part = 0
     for span in spans(run):
         # The part of the block before lives until this one's is made.
-        copied = rows * span.queries * sum(form.queries) * size if by_head else 0
+        copied = rows * span.queries * (spec.nope_dim + spec.rope_dim) * size if by_head else 0
         part = tape.swap(part, copied)
         tape.give(_block(tape, spec, run, span, form))
     tape.give(both, turned, part)
@@ -125,8 +124,7 @@ def _absorbed(tape: Tape, spec: MlaAttention, run: Run) -> int:
     size = run.itemsize
     latent = tape.take(run.rows * spec.heads * spec.kv_rank * size)
     mixed = tape.take(latent)
-    keys = (run.sequences, spec.kv_rank + spec.rope_dim)
-    form = Form((spec.kv_rank, 0), spec.kv_rank, keys, chosen=spec.indexer is not None)
+    form = Form(spec.kv_rank, spec.kv_rank, run.sequences, spec.kv_rank + spec.rope_dim)
     for span in spans(run):
         tape.give(_block(tape, spec, run, span, form))
     tape.give(latent)
@@ -138,15 +136,15 @@ def _absorbed(tape: Tape, spec: MlaAttention, run: Run) -> int:
 def _block(tape: Tape, spec: MlaAttention, run: Run, span: Span, form: Form) -> int:
     """A block of queries; returns the bytes of what its heads mix, which the caller copies into place."""
     rows = run.sequences * spec.heads * span.queries
-    chosen = indexer.chosen(spec.indexer, span) if form.chosen and spec.indexer is not None else 0
-    looked = looked_at(tape, run, span, form.keys, chosen)
+    chosen = 0 if spec.indexer is None else indexer.chosen(spec.indexer, span)
+    looked = looked_at(tape, run, span, Held(form.key_rows, form.key_width, chosen))
     # Several queries of a head of latents stand apart in memory until they are copied.
     apart = run.absorbed and span.queries > 1 and spec.heads > 1
-    copied = tape.take(rows * form.queries[0] * run.itemsize) if apart else 0
+    copied = tape.take(rows * form.query * run.itemsize) if apart else 0
     scores = tape.take(rows * looked.keys * run.itemsize)
     tape.give(copied, looked.mask)
     weights = softmax(tape, rows * looked.keys, run.itemsize)
     tape.give(scores)
-    mixed = tape.take(rows * form.values * run.itemsize)
+    mixed = tape.take(rows * form.value * run.itemsize)
     tape.give(weights, looked.gathered)
     return mixed

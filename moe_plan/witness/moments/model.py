@@ -12,8 +12,7 @@ if TYPE_CHECKING:
 
     from moe_plan.spec.model import ModelSpec
     from moe_plan.witness.moments.blocks import Counts
-    from moe_plan.witness.moments.stack import Module
-    from moe_plan.witness.moments.tape import Run
+    from moe_plan.witness.moments.tape import Module, Run
 
 
 def moments(spec: ModelSpec, run: Run, counts: Mapping[Module, Counts], *, logits: str = "all") -> Tape:

@@ -29,6 +29,17 @@ class Span(NamedTuple):
         return (self.start + self.last) // ratio
 
 
+class Held(NamedTuple):
+    """Keys, and what is known of them."""
+
+    rows: int
+    """Sequences; where each head has keys of its own, times heads."""
+    width: int
+    """Elements of a key, and of its value where it has one."""
+    chosen: int
+    """How many of them each query has chosen; 0 where it has not."""
+
+
 class Looked(NamedTuple):
     """Bytes that a block takes to look at its keys."""
 
@@ -46,27 +57,22 @@ def spans(run: Run) -> Iterator[Span]:
 
 
 def unseen(tape: Tape, span: Span, ratio: int = 1) -> int:
-    """The mask of entries that are not complete for each query, [b, E]; returns its bytes, 0 for one query."""
+    """The mask of entries that are not complete for each query, [b, E]; 0 bytes for one query."""
     if span.queries == 1:
         return 0
     places = tape.take(INT64 * (span.queries + span.entries(ratio)))
     return tape.swap(places, BOOL * span.queries * span.entries(ratio))
 
 
-def looked_at(
-    tape: Tape, run: Run, span: Span, vectors: tuple[int, int], chosen: int = 0, ratio: int = 1
-) -> Looked:
-    """Keys of a block, `vectors`: how many tensors' rows hold keys, and their elements for each key.
-
-    `chosen` is how many keys each query has chosen, 0 where it has not.
-    """
-    rows, width = vectors
+def looked_at(tape: Tape, run: Run, span: Span, held: Held, ratio: int = 1) -> Looked:
+    """What a block takes to look at the keys that it may see, one for `ratio` tokens."""
     entries = span.entries(ratio)
-    if not chosen:
+    if not held.chosen:
         return Looked(0, unseen(tape, span, ratio), entries)
     if span.queries == 1:
-        places = tape.take(INT64 * rows * chosen)
-        return Looked(tape.swap(places, run.itemsize * rows * chosen * width), 0, chosen)
+        kept = held.rows * held.chosen
+        places = tape.take(INT64 * kept)
+        return Looked(tape.swap(places, run.itemsize * kept * held.width), 0, held.chosen)
     hidden = unseen(tape, span, ratio)
     return Looked(0, tape.swap(hidden, BOOL * run.sequences * span.queries * entries), entries)
 

@@ -11,9 +11,10 @@ from moe_plan.spec.flows import block_names
 from moe_plan.witness.moments import hyper
 from moe_plan.witness.moments.blocks import feed, mix
 from moe_plan.witness.moments.norm import residual_norm
+from moe_plan.witness.moments.tape import Module
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from moe_plan.spec.attention import AnyAttention
     from moe_plan.spec.ffn import AnyFfn
@@ -21,22 +22,6 @@ if TYPE_CHECKING:
     from moe_plan.spec.model import Run as LayerRun
     from moe_plan.witness.moments.blocks import Counts
     from moe_plan.witness.moments.tape import Run, Tape
-
-
-class Module(NamedTuple):
-    """One block of one layer."""
-
-    part: str
-    layer: int
-    slot: str
-    """`attention` or `ffn`."""
-    name: str
-    """As the spec names it."""
-    index: int = 0
-    """Which of the layer's blocks of that slot."""
-
-
-Step = "Callable[[], int]"
 
 
 class Walk(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from moe_plan.witness.moments.tape import INT64
 
@@ -10,13 +10,24 @@ if TYPE_CHECKING:
     from moe_plan.witness.moments.tape import Run, Tape
 
 
-def extend(tape: Tape, run: Run, limit: int | None, back: int, width: int, new: int) -> int:
+class Ring(NamedTuple):
+    """A cache of the last tokens, or of all."""
+
+    limit: int | None
+    """Tokens that it holds at most."""
+    back: int
+    """Earlier tokens that are looked at."""
+    width: int
+    """Bytes of one token's entries in all sequences."""
+
+
+def extend(tape: Tape, run: Run, ring: Ring, new: int) -> int:
     """Keep the new tokens' entries, of `new` bytes, and return the bytes taken by those that are looked at.
 
-    `width`: bytes of one token's entries in all sequences. Without a limit the cache itself is looked at, and
-    what was new is freed; within a ring, so it is by a single token. Otherwise what is looked at is what was
-    new, or a copy of it with the last `back` entries before it.
+    Without a limit the cache itself is looked at, and what was new is freed; within a ring, so it is by a
+    single token. Otherwise what is looked at is what was new, or a copy of it with the entries before it.
     """
+    limit, back, width = ring
     if limit is None:
         tape.give(new)
         return 0

@@ -47,6 +47,19 @@ class Run(NamedTuple):
         return self.itemsize < FP32
 
 
+class Module(NamedTuple):
+    """One block of one layer."""
+
+    part: str
+    layer: int
+    slot: str
+    """`attention` or `ffn`."""
+    name: str
+    """As the spec names it."""
+    index: int = 0
+    """Which of the layer's blocks of that slot."""
+
+
 class Tape:
     """What is live now beside weights, cache and inputs, in bytes, and the peak of it."""
 
@@ -55,8 +68,8 @@ class Tape:
         self.peak = 0
         self.where = ""
         """Stage of the peak."""
-        self.inside: dict[Hashable, int] = {}
-        """Peak of each module alone, under the name it was entered with."""
+        self.inside: dict[Module, int] = {}
+        """Peak of each block alone."""
         self._stage = ""
         self._kept: dict[Hashable, int] = {}
         self._own = 0
@@ -100,7 +113,7 @@ class Tape:
         return key in self._kept
 
     def hand(self, key: Hashable, size: int) -> None:
-        """Keep `size` bytes that are taken already; what an earlier module kept under `key` is freed."""
+        """Keep `size` bytes that are taken already; what an earlier block kept under `key` is freed."""
         self.live -= self._kept.get(key, 0)
         self._kept[key] = size
 
@@ -110,8 +123,8 @@ class Tape:
         self._kept.clear()
 
     @contextmanager
-    def within(self, key: Hashable) -> Iterator[None]:
-        """Note the peak of a module alone: what it allocates itself, whatever else is live or freed."""
+    def within(self, module: Module) -> Iterator[None]:
+        """Note the peak of a block alone: what it allocates itself, whatever else is live or freed."""
         self._own = self._own_peak = 0
         yield
-        self.inside[key] = self._own_peak
+        self.inside[module] = self._own_peak
