@@ -1,16 +1,21 @@
 """The replica's sparse layer against transformers' experts implementations, alternating in one run.
 
     OMP_NUM_THREADS=1 python benchmarks/sparse_layer.py [--shapes NAME,...] [--dtypes fp32,bf16]
-        [--tokens 1,8,64,512,4096] [--rounds 20] [--width 1]
+        [--tokens 1,8,64,512,4096] [--rounds 20] [--record FILE] [--peak] [--width 1] [--threads 1]
 
 Same weights, same routing, outputs compared before anything is timed. In each round every competitor runs on
-that round's own random routings (uniform over experts): one of them, or `CALLS` in a row below 64 tokens, as
-a decode step runs layer after layer. Beside them the machine is measured: its best large GEMM in this type
+that round's own random routings (uniform over experts): one of them, or `CALLS` in a row of a single token,
+as a decode step runs layer after layer. Beside them the machine is measured: its best large GEMM in this type
 (plain or packed weights) and its fastest plain read of memory. Printed are medians over the rounds of process
 CPU time, as a ratio to the limit: the larger of the active FLOPs at that GEMM's rate and the bytes of the
-touched experts at that bandwidth. `ours` holds packed weights where oneDNN can, `unpacked` plain ones. A
-competitor that takes more than `SLOW` times our time is timed in 3 rounds; one that would gather more than
+touched experts at that bandwidth. `ours` holds packed weights where oneDNN can, `unpacked` plain ones; `lead`
+is how much longer the best of transformers takes than ours. A competitor that takes more than `SLOW` times
+our time, and `unpacked` from 512 tokens on, is timed in 3 rounds; one that would gather more than
 `GATHER_BYTES` is not run.
+
+All of it takes most of an hour. With `--record` rounds are added to those in FILE, by shape, type and tokens,
+and medians are over all of them: parts can be run one by one, `--rounds 0` prints what is there. `--peak`
+prints the bytes that a forward of 4,096 tokens allocates at once instead of any time.
 
 Routed experts only: a shared expert is a dense FFN and the same for everybody. Widths are `--width` times
 those of DeepSeek-V2-Lite and Qwen3-30B-A3B, and half those of Mixtral-8x7B: 1.3 to 2.3 GiB in fp32 for each
@@ -21,9 +26,12 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import statistics
 import time
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from sparse_layer_peers import PEERS, SHAPES, competitors, routed
@@ -40,8 +48,29 @@ if TYPE_CHECKING:
 
 SLOW = 4.0
 CALLS = 8
+BRIEF_ROUNDS = 3
+COMPARED_TOKENS = 512
+PEAK_TOKENS = 4096
 GATHER_BYTES = 4e9
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Case(NamedTuple):
+    """One line of a table."""
+
+    name: str
+    shape: Shape
+    dtype: torch.dtype
+    tokens: int
+
+    @property
+    def key(self) -> str:
+        """Under which its rounds are recorded."""
+        return f"{self.name} {self.shape.hidden} {self.dtype} {self.tokens}"
+
+
+Rounds = defaultdict[str, list[float]]
+"""Seconds of each competitor in each round; `memory` and `compute` are those of the two limits."""
 
 
 class Machine:
@@ -83,45 +112,85 @@ def main() -> None:
 
 
 def _table(name: str, shape: Shape, dtype: torch.dtype, options: argparse.Namespace) -> None:
-    forwards = competitors(name, shape, dtype)
-    machine = Machine(dtype)
     print(
         f"\n{name}-like, {str(dtype)[6:]}: {shape.experts} of {shape.top_k}, hidden {shape.hidden}, expert "
         f"width {shape.width}, {shape.experts * shape.elements * dtype.itemsize / 2**20:.0f} MiB of experts"
     )
-    print(f"{'tokens':>6} {'limit':>9} {'bound':>7}", *(f"{n:>11}" for n in forwards), f"{'lead':>7}")
+    forwards = competitors(name, shape, dtype) if options.rounds or options.peak else {}
+    if options.peak:
+        inputs = routed(PEAK_TOKENS, shape, dtype, 0)
+        for competitor in [name for name in forwards if name != "batched_mm"]:
+            peak = peak_bytes(forwards[competitor], *inputs)
+            print(f"peak extra at {PEAK_TOKENS} tokens: {competitor} {peak / 2**20:.1f} MiB", flush=True)
+        return
+    machine = Machine(dtype)
+    columns = ("ours", "unpacked", *PEERS)
+    print(f"{'tokens':>6} {'rounds':>6} {'limit':>10} {'bound':>7}", *(f"{n:>10}" for n in columns), "  lead")
     for tokens in (int(t) for t in options.tokens.split(",")):
-        _line(tokens, shape, forwards, machine, options.rounds)
-    del forwards["batched_mm"]
-    peaks = {name: peak_bytes(f, *routed(4096, shape, dtype, 0)) for name, f in forwards.items()}
-    print("peak extra MiB at 4096:", ", ".join(f"{name} {b / 2**20:.1f}" for name, b in peaks.items()))
+        case = Case(name, shape, dtype, tokens)
+        done = _recorded(options.record, case)
+        if options.rounds:
+            fresh = run(case, forwards, machine, range(len(done["ours"]), len(done["ours"]) + options.rounds))
+            _record(options.record, case, fresh)
+            for key, seconds in fresh.items():
+                done[key] += seconds
+        if done["ours"]:
+            print(_line(case, done, columns), flush=True)
 
 
-def _line(tokens: int, shape: Shape, forwards: dict[str, Forward], machine: Machine, rounds: int) -> None:
-    dtype = machine.square.dtype
+def run(case: Case, forwards: dict[str, Forward], machine: Machine, rounds: range) -> Rounds:
+    """Time everybody in turn, in each of `rounds`, which say what is drawn."""
+    _, shape, dtype, tokens = case
     running = dict(forwards)
     if tokens * shape.top_k * shape.elements * dtype.itemsize > GATHER_BYTES:
         del running["batched_mm"]
-    calls = CALLS if tokens < 64 else 1
-    compare(running, *routed(tokens, shape, dtype, -1))
-    seconds: dict[str, list[float]] = {name: [] for name in running}
-    streaming, computing = [], []
-    for round_ in range(rounds):
-        inputs = [routed(tokens, shape, dtype, round_ * calls + call) for call in range(calls)]
+    calls = CALLS if tokens == 1 else 1
+    compare(running, *routed(min(tokens, COMPARED_TOKENS), shape, dtype, -1))
+    found: Rounds = defaultdict(list)
+    for index in rounds:
+        inputs = [routed(tokens, shape, dtype, index * calls + call) for call in range(calls)]
         touched = statistics.mean(len(set(choice.experts_TK.flatten().tolist())) for _, choice in inputs)
-        streaming.append(machine.seconds_per_byte() * touched * shape.elements * dtype.itemsize)
-        computing.append(machine.seconds_per_flop() * 2 * tokens * shape.top_k * shape.elements)
+        found["memory"].append(machine.seconds_per_byte() * touched * shape.elements * dtype.itemsize)
+        found["compute"].append(machine.seconds_per_flop() * 2 * tokens * shape.top_k * shape.elements)
         for name, forward in running.items():
-            if round_ < 3 or statistics.median(seconds[name]) < SLOW * statistics.median(seconds["ours"]):
-                seconds[name].append(_seconds(forward, inputs) / calls)
-    limits = {"memory": statistics.median(streaming), "compute": statistics.median(computing)}
-    bound = max(limits, key=lambda name: limits[name])
-    medians = {name: statistics.median(runs) for name, runs in seconds.items()}
-    ratios = [
-        f"{medians[name] / limits[bound]:11.2f}" if name in medians else f"{'-':>11}" for name in forwards
-    ]
+            brief = name == "unpacked" and tokens >= COMPARED_TOKENS
+            if index >= BRIEF_ROUNDS and (brief or _is_slow(found[name], found["ours"])):
+                continue
+            found[name].append(_seconds(forward, inputs) / calls)
+    return found
+
+
+def _is_slow(seconds: list[float], ours: list[float]) -> bool:
+    """Where this run has not timed it yet, an earlier one has, and `ours` of this one is no measure."""
+    return bool(seconds) and statistics.median(seconds) > SLOW * statistics.median(ours)
+
+
+def _line(case: Case, done: Rounds, columns: tuple[str, ...]) -> str:
+    medians = {name: statistics.median(runs) for name, runs in done.items() if runs}
+    bound = max(("memory", "compute"), key=lambda name: medians[name])
+    ratios = " ".join(
+        f"{medians[name] / medians[bound]:10.2f}" if name in medians else f"{'-':>10}" for name in columns
+    )
     lead = min(medians[name] for name in PEERS if name in medians) / medians["ours"] - 1
-    print(f"{tokens:6} {limits[bound] * 1e3:6.2f} ms {bound:>7}", *ratios, f"{lead:7.1%}", flush=True)
+    limit = f"{medians[bound] * 1e3:7.2f} ms"
+    return f"{case.tokens:6} {len(done['ours']):6} {limit} {bound:>7} {ratios} {lead:6.1%}"
+
+
+def _recorded(path: Path | None, case: Case) -> Rounds:
+    found: Rounds = defaultdict(list)
+    if path is not None and path.exists():
+        for line in path.read_text().splitlines():
+            entry = json.loads(line)
+            if entry["case"] == case.key:
+                for name, seconds in entry["seconds"].items():
+                    found[name] += seconds
+    return found
+
+
+def _record(path: Path | None, case: Case, fresh: Rounds) -> None:
+    if path is not None:
+        with path.open("a") as file:
+            file.write(json.dumps({"case": case.key, "seconds": fresh}) + "\n")
 
 
 def compare(forwards: dict[str, Forward], x: Tensor, choice: Choice) -> None:
@@ -138,7 +207,6 @@ def compare(forwards: dict[str, Forward], x: Tensor, choice: Choice) -> None:
 
 def peak_bytes(forward: Forward, x: Tensor, choice: Choice) -> int:
     """Largest sum of what one forward allocates, by torch's own record of its allocator."""
-    forward(x, choice)
     with torch.profiler.profile(profile_memory=True) as profile:
         forward(x, choice)
     events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
@@ -164,6 +232,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--dtypes", default="fp32,bf16")
     parser.add_argument("--tokens", default="1,8,64,512,4096")
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--record", type=Path)
+    parser.add_argument("--peak", action="store_true")
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()

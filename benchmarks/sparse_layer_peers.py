@@ -69,8 +69,8 @@ FAMILIES = {
 
 def competitors(name: str, shape: Shape, dtype: torch.dtype) -> dict[str, Forward]:
     """Every forward on the same weights, ours first."""
-    up = (torch.randn(shape.experts, 2 * shape.width, shape.hidden) * 0.02).to(dtype)
-    down = (torch.randn(shape.experts, shape.hidden, shape.width) * 0.02).to(dtype)
+    up = _experts(shape.experts, 2 * shape.width, shape.hidden, dtype)
+    down = _experts(shape.experts, shape.hidden, shape.width, dtype)
     outputs_first = ExpertWeights(up.transpose(1, 2), down.transpose(1, 2))
     act = activation("silu", gated=True)
 
@@ -88,6 +88,12 @@ def competitors(name: str, shape: Shape, dtype: torch.dtype) -> dict[str, Forwar
         module.down_proj = torch.nn.Parameter(down, requires_grad=False)
         found[peer] = _peer(module)
     return found
+
+
+def _experts(experts: int, outputs: int, inputs: int, dtype: torch.dtype) -> Tensor:
+    """Random weights [E, out, in], all experts unlike: drawing every number would take longer than timing."""
+    one = torch.randn(outputs, inputs) * 0.02
+    return torch.stack([one.roll(expert, 0).to(dtype) for expert in range(experts)])
 
 
 def _peer(module: torch.nn.Module) -> Forward:

@@ -44,7 +44,7 @@ def bare_environment(**extra: str) -> dict[str, str]:
 
 
 def run_cli(
-    *arguments: str, stdin: str | bytes = b"", cwd: Path | None = None, timeout: float = 30, **extra: str
+    *arguments: str, stdin: str | bytes = b"", cwd: Path | None = None, timeout: float = 120, **extra: str
 ) -> Ran:
     """Run the command on `arguments` with `extra` in its environment."""
     done = subprocess.run(
@@ -67,7 +67,7 @@ def run_shell(line: str, **extra: str) -> Ran:
         capture_output=True,
         env=bare_environment(**extra),
         cwd=ROOT,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())

@@ -35,7 +35,6 @@ CACHES = (
     Mutant("tokens of a cache not advanced", "replica/model.py", "cache.tokens += ids_BT.shape[1]", "cache.tokens += int(cache.tokens == 0)", COUNTED),
     Mutant("caches of several mixers under one name", CACHE, "if sum(owner in other for other in owners) < 2:", "if True:", WITNESS),
     Mutant("an owner numbered that one mixer has", CACHE, "if sum(owner in other for other in owners) < 2:", "if len(owners) < 2:", WITNESS),
-    Mutant("source projected at every step", GQA, "keys is None or values is None or keys.count == 0", "call.source_BSD is not None or keys is None or values is None", "test_replica_flows.test_the_source_is_read_once"),
     Mutant("source's cache read past its end", GQA, "Keys(keys.slots_NSW[:, : keys.count], values.slots_NSW[:, : values.count])", "Keys(keys.slots_NSW.nan_to_num(), values.slots_NSW.nan_to_num())", "test_replica_flows.test_the_source_is_read_once"),
     Mutant("keys kept before they are turned", GQA, "keys_NTd = _store(state, \"attention.keys\").extend(keys_NTd, back)", "keys_NTd = _store(state, \"attention.keys\").extend(keys_NTd.flip(-1), back)", REACHES),
     Mutant("chunked layers keep everything", GQA, "limit = spec.window or spec.chunk", "limit = spec.window", WITNESS),

@@ -16,8 +16,7 @@ FORCED = "test_replica_moe.test_forced_experts_are_weighed_by_their_scores"
 COUNTS = "test_replica_moe.test_counts_are_made_for_who_asks_and_not_otherwise"
 EXCHANGED = "test_replica_moe.test_what_computes_the_experts_can_be_exchanged"
 HOLDS = "test_witness_by_hand.test_a_decoder_of_every_kind"
-READS = "test_witness_by_hand.test_an_encoder_and_its_decoder"
-FLOWS = "test_replica_flows.test_parallel_sandwich"
+READS = "test_replica_flows.test_rows_are_counted_by_layer_of_the_decoder"
 
 ROUTERS = (
     Mutant("sigmoid taken for softmax", ROUTER, "return logits_TE.softmax(1)", "return logits_TE.sigmoid()", MIXTURES),
@@ -55,7 +54,7 @@ MIXING = (
     Mutant("weights of the input applied to the output", MOE, "weigh_input=self.spec.router.weigh_input", "weigh_input=False", MIXTURES),
     Mutant("bias on the sum forgotten", MOE, "y_TD.add_(experts.output_bias) if self.spec.output_bias else y_TD", "y_TD", MIXTURES),
     Mutant("gate and up swapped", MOE, 'self.ups = ("gate", "up") if spec.gated else ("up",)', 'self.ups = ("up", "gate") if spec.gated else ("up",)', MIXTURES),
-    Mutant("router sees what the experts see", MOE, "seen_TD = x_TD if routed_by_BTD is None else routed_by_BTD.reshape(x_TD.shape)", "seen_TD = x_TD", FLOWS),
+    Mutant("router sees what the experts see", MOE, "seen_TD = x_TD if routed_by_BTD is None else routed_by_BTD.reshape(x_TD.shape)", "seen_TD = x_TD", "test_replica_moe.test_the_router_may_see_something_else"),
     Mutant("rows of zero experts counted as the experts'", MOE, "counts=counts[: self.spec.experts]", "counts=counts", COUNTS),
     Mutant("an encoder's rows counted as the decoder's", "replica/model.py", "options = replace(options, counts=None)", "pass", READS),
     Mutant("dense gate and up swapped", DENSE, 'self.ups = ("gate", "up") if spec.gated else ("up",)', 'self.ups = ("up", "gate") if spec.gated else ("up",)', DENSE_ONES),
@@ -64,7 +63,7 @@ MIXING = (
 )  # fmt: skip
 
 CHOICES = (
-    Mutant("balanced routing favours the first", ROUTING, "torch.arange(tokens * top_k).remainder_(choices)", "torch.arange(tokens * top_k).remainder_(top_k)", "test_replica_routing.test_a_seed_repeats_and_a_call_does_not"),
+    Mutant("balanced routing favours the first", ROUTING, "torch.arange(tokens * top_k).remainder_(choices)", "torch.arange(tokens * top_k).remainder_(top_k)", "test_replica_routing.test_balanced_counts_differ_by_one_at_most"),
     Mutant("an expert drawn twice", DISTINCT, "drawn_T.masked_fill_(taken_T, last)", "drawn_T", "test_replica_routing.test_distinct_rows_draw_every_pair_alike"),
     Mutant("the last experts are drawn more often", DISTINCT, "torch.randint(0, last + 1,", "torch.randint(last // 2, last + 1,", "test_replica_routing.test_distinct_rows_draw_every_pair_alike"),
     Mutant("every layer ranks its experts alike", ROUTING, 'Random(f"{self.seed} {layer}")', 'Random(f"{self.seed}")', "test_replica_routing.test_zipf_ranks_each_layer_anew"),

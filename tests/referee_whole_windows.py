@@ -67,8 +67,9 @@ LLAMA4: Table = (
 
 def gemma4(spec: ModelSpec) -> Facts:
     experts, mixers = experts_of(spec), mixers_of(spec)
-    sliding = next(block for block in mixers if block.window)
     full = next(block for block in mixers if not block.window)
+    # Where no layer has a window, no layer reads what is said of those that have.
+    sliding = next((block for block in mixers if block.window), full)
     turned = rope_parameters(full.rope, full.head_dim) | {"rope_type": "proportional"}
     return plain(spec) | {
         "num_key_value_heads": sliding.kv_heads,
@@ -76,7 +77,7 @@ def gemma4(spec: ModelSpec) -> Facts:
         "num_global_key_value_heads": full.kv_heads,
         "global_head_dim": full.head_dim,
         "attention_k_eq_v": full.keys_as_values,
-        "sliding_window": sliding.window,
+        "sliding_window": sliding.window or 1,
         "layer_types": ["sliding_attention" if block.window else "full_attention" for block in mixers],
         "rope_parameters": {
             "sliding_attention": rope_parameters(sliding.rope, sliding.head_dim),

@@ -41,6 +41,9 @@ READING = tuple(f"moe_plan.spec.{module}" for module in ("locked", "catalogue", 
 # Modules beside the checks that hold what a check calls.
 HELPERS = ("mixers", "parallel_", "recurrence_weights", "referee_", "whole_")
 
+# What a mutant raises that is wrongly written: such a one shows nothing.
+MISTAKES = (SyntaxError, NameError, ImportError, AttributeError, TypeError)
+
 
 class PatchedLoader(SourceFileLoader):
     """Compiles `source` instead of the file."""
@@ -109,15 +112,17 @@ def cases(check: Callable[..., None]) -> Iterator[dict[str, object]]:
         yield arguments
 
 
-def failure(mutant: Mutant | None, caught_by: str) -> AssertionError | None:
-    """The failed assertion of a check in the mutant's world, None where the check passes."""
+def failure(mutant: Mutant | None, caught_by: str) -> Exception | None:
+    """What a check raises in the mutant's world, None where it passes."""
     module, _, function = caught_by.partition(".")
     with world(mutant):
         check = getattr(fresh(module), function)
         try:
             for arguments in cases(check):
                 check(**arguments)
-        except AssertionError as failed:
+        except MISTAKES:
+            raise
+        except Exception as failed:  # noqa: BLE001  whatever it is, the check fails
             return failed
     return None
 

@@ -272,6 +272,14 @@ def test_an_encoder_sees_the_whole_source():
     assert difference(replica.encode(changed)[:, 0], replica.encode(source)[:, 0]) > 1e-3
 
 
+def test_rows_are_counted_by_layer_of_the_decoder():
+    parts = {"reader": Part(role="encoder", layers=(Run(repeat=3, attention="both", ffn="experts"),))}
+    counts = {}
+    made(*READING, parts=parts)(ids_of(), None, Options(counts=counts), ids_of(5))
+    assert counts.keys() == {1}
+    assert sum(counts[1]) == 2 * TOKENS * 2
+
+
 def test_an_encoder_of_another_width_is_refused():
     parts = {"reader": Part(role="encoder", hidden=8, layers=(Run(attention="both", ffn="dense"),))}
     replica = made(*READING, parts=parts)
@@ -289,7 +297,7 @@ def test_tensors_that_no_block_describes():
     replica = made(Run(attention="full", ffn="dense", tensors=tensors), tensors=tensors)
     found = {name: tensor.shape for name, tensor in replica.tensors()}
     for place in ("decoder.0", "decoder"):
-        assert found[f"{place}.extra.a"] == (3, 4)
-        assert found[f"{place}.forward"] == (5,)
+        assert found.get(f"{place}.extra.a") == (3, 4)
+        assert found.get(f"{place}.forward") == (5,)
         assert f"{place}.second" not in found
     assert replica(ids_of()).isfinite().all()

@@ -94,6 +94,7 @@ MIXTURES = [
         "width": 3,
     },
     {"router": {"score": "sigmoid", "groups": 5, "top_groups": 3}, "experts": 10, "top_k": 6},
+    {"router": {"score": "sigmoid", "groups": 3, "top_groups": 1}, "experts": 12, "top_k": 3},
     {"router": {"groups": 11, "top_groups": 4, "score": "sigmoid"}, "top_k": 4},
     {
         "router": {"weigh_input": True, "score": "sigmoid"},

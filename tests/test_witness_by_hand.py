@@ -55,6 +55,7 @@ layers:
   - {repeat: 2, attention: delta, ffn: [experts, dense]}
   - {attention: mamba, ffn: zero, flow: sandwich}
   - {attention: mixed}
+  - {ffn: [experts, experts]}
   - {attention: squeezed}
 """
 )

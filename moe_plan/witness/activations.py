@@ -1,8 +1,8 @@
 """Peak activation bytes of a prefill and of a decode step: predicted stage by stage, and as allocated.
 
 Predicted from the spec's sizes and from how many rows each expert had; nothing is run for it. Beside the whole
-forward there is the same with logits of the last token alone, in which the widest moment is a layer's, and a
-line for each block, whose own widest moment the whole may hide.
+forward stands the same with logits of the last token alone, in which the widest moment is a layer's, and a line
+for each block, whose own widest moment the whole may hide.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from moe_plan.plan.ledger import Line
+from moe_plan.replica.ffn.products import is_native
 from moe_plan.witness.moments.model import moments
 from moe_plan.witness.moments.tape import Run
 from moe_plan.witness.peaks import measured_peaks, routed_rows
@@ -17,43 +18,50 @@ from moe_plan.witness.peaks import measured_peaks, routed_rows
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from moe_plan.witness.moments.blocks import Counts
-    from moe_plan.witness.moments.tape import Module, Tape
+    from moe_plan.replica.model import Replica
+    from moe_plan.witness.moments.tape import Module
     from moe_plan.witness.peaks import Peaks
     from moe_plan.witness.prepare import Prepared
+    from moe_plan.witness.run import Shape
 
 Logits = Literal["all", "last"]
-WHOLE: dict[Logits, str] = {"all": "whole forward", "last": "with logits of the last token"}
+WHOLE: dict[Logits, str] = {"all": "whole forward", "last": "whole forward, logits of the last token"}
 
 
 def activation_lines(made: Prepared, seed: int) -> Iterator[Line]:
-    """Of a prefill, then of a decode step: the whole forward, its layers, and each block alone."""
-    counts = routed_rows(made.replica, made.shape, seed)
+    """Of a prefill, then of the decode step after it: the whole forward, and each block alone."""
+    return peak_lines(made.replica, made.shape, seed)
+
+
+def peak_lines(replica: Replica, shape: Shape, seed: int) -> Iterator[Line]:
+    """As `activation_lines`, of any replica on a device that computes."""
+    counts = routed_rows(replica, shape, seed)
     measured: dict[Logits, tuple[Peaks, Peaks]] = {
-        logits: measured_peaks(made.replica, made.shape, seed, logits) for logits in WHOLE
+        logits: measured_peaks(replica, shape, seed, logits) for logits in WHOLE
     }
     for step, phase in enumerate(("prefill", "decode step 1")):
         group = f"peak activation bytes of {phase}"
+        run = run_of(replica, shape, step)
         for logits, name in WHOLE.items():
-            tape = predicted(made, bool(step), counts[step], logits)
+            tape = moments(replica.spec, run, counts[step], logits=logits)
             peaks = measured[logits][step]
             yield Line(group, name, tape.peak, peaks.whole, "bytes", note=f"widest: {tape.where}")
         yield from _block_lines(group, tape.inside, peaks.inside)
 
 
-def predicted(made: Prepared, decodes: bool, counts: Mapping[Module, Counts], logits: Logits) -> Tape:  # noqa: FBT001
-    """The tape of the prefill, or of the decode step after it."""
-    shape, spec = made.shape, made.shrunk.spec
-    run = Run(
+def run_of(replica: Replica, shape: Shape, step: int) -> Run:
+    """The sizes of the prefill (`step` 0), or of the decode step after it."""
+    weight = replica.embedding
+    return Run(
         sequences=shape.sequences,
-        tokens=1 if decodes else shape.tokens,
-        start=shape.tokens if decodes else 0,
-        hidden=spec.hidden,
-        itemsize=made.replica.embedding.element_size(),
-        absorbed=decodes,
+        tokens=1 if step else shape.tokens,
+        start=shape.tokens if step else 0,
+        hidden=replica.spec.hidden,
+        itemsize=weight.element_size(),
+        absorbed=step > 0,
         source=shape.tokens,
+        native=weight.device.type != "cpu" or is_native(weight.dtype),
     )
-    return moments(spec, run, counts, logits=logits)
 
 
 def _block_lines(
@@ -64,12 +72,10 @@ def _block_lines(
     for module in dict.fromkeys((*predicted, *measured)):
         layers.setdefault((module.part, module.slot, module.name), []).append(module)
     for (part, slot, name), modules in layers.items():
-        label = f"{slot} {name}" if part == "decoder" else f"{part} {slot} {name}"
+        label = f"{slot} {name} alone" if part == "decoder" else f"{part} {slot} {name} alone"
         pairs = {module: (predicted.get(module, 0), measured.get(module, 0)) for module in modules}
         note = f"widest of {len(modules)} layers" if len(modules) > 1 else ""
-        yield Line(group, f"{label} alone", *max(pairs.values()), "bytes", note=note)
-        wrong = {module: pair for module, pair in pairs.items() if pair[0] != pair[1]}
+        yield Line(group, label, *max(pairs.values()), "bytes", note=note)
         if len(modules) > 1:
-            yield from (
-                Line(group, f"layer {m.layer} {label} alone", *pair, "bytes") for m, pair in wrong.items()
-            )
+            wrong = {module: pair for module, pair in pairs.items() if pair[0] != pair[1]}
+            yield from (Line(group, f"layer {m.layer} {label}", *pair, "bytes") for m, pair in wrong.items())

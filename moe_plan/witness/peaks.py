@@ -59,7 +59,7 @@ def measured_peaks(
 def routed_rows(
     replica: Replica, shape: Shape, seed: int
 ) -> tuple[dict[Module, Counts], dict[Module, Counts]]:
-    """Rows of each expert of every block that routes, in a prefill and in the decode step after it."""
+    """Rows of each choice of every block that routes, in a prefill and in the decode step after it."""
     counts = []
     for forward in _forwards(replica, shape, seed, Options(logits="last")):
         rows: dict[Module, Counts] = {}
@@ -114,10 +114,10 @@ def _tracked(module: nn.Module, name: Module, inside: dict[Module, int]) -> Iter
 
 
 def _counted(module: Moe | AttentionMixture, name: Module, rows: dict[Module, Counts]) -> RemovableHandle:
-    experts = module.spec.experts
+    choices = module.choices if isinstance(module, Moe) else module.spec.experts
 
     def count(chosen_TK: Tensor) -> None:
-        rows[name] = tuple(chosen_TK.reshape(-1).bincount(minlength=experts)[:experts].tolist())
+        rows[name] = tuple(chosen_TK.reshape(-1).bincount(minlength=choices).tolist())
 
     if isinstance(module, Moe):
         return module.router.register_forward_hook(lambda _module, _given, choice: count(choice.experts_TK))

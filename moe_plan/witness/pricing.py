@@ -69,7 +69,7 @@ def fixed_costs(operations: Sequence[Operation], rates: Rates, times: Sequence[f
         factor = interpolated(chill, start + OWN_BYTES - last[place])
         last[place] = end
         parts = rates.fixed.part * max(operation.results - 2, 0)
-        yield rates.walk * factor * (rates.fixed.seconds[measured_name(operation.name)] + parts)
+        yield factor * (rates.fixed.seconds[measured_name(operation.name)] + parts)
 
 
 def new_bytes(operation: Operation) -> int:

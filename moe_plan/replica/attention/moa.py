@@ -5,9 +5,9 @@ runs the attention of its K experts beside each other, and their outputs are wei
 
 Widest moment of a prefill of one sequence in float32 and one block of queries, beside input, cache and the
 tables of cosines and sines: in the attention, turned queries and its output, 2 x N x W, and the scores twice
-(before and after the softmax), 2 x H x K x T x T; or, where heads are wider than the tokens are many, once with
-the block's part of the output, N x W. For each row also its weight and, as int64, its place and its token.
-Without a cache also keys and values, 2 x T x W.
+(before and after the softmax), 2 x H x K x T x T; or, where heads are wider than the tokens are many, once
+with the block's part of the output, N x W. For each row also its weight and, as int64, its place and its
+token. Without a cache also keys and values, 2 x T x W.
 
 Legend: B sequences, T new tokens of all of them, D hidden, X experts, K experts of a token, N = T x K rows, H
 heads of an expert, d width of a head, W = H x d.

@@ -80,19 +80,25 @@ def plain(x_nD: Tensor, y_nD: Tensor, group: Group, weights: ExpertWeights, act:
 def widened(x_nD: Tensor, y_nD: Tensor, group: Group, weights: ExpertWeights, act: Act) -> None:
     """`plain` in float32, with weights converted block by block.
 
-    Allocates, in float32, [n, D], [n, U] and `BLOCK_ELEMENTS` (or the inputs of a product, if more) for the
-    group, and the biases of one block and what `act` allocates for the rows of one expert in turn.
+    Allocates, in float32, [n, D], [n, U] and `block_elements` for the group, and the biases of one block and
+    what `act` allocates for the rows of one expert in turn.
     """
     sizes = [count for _, count in group]
     wide_nD = x_nD.float()
     up_nU = wide_nD.new_empty((len(x_nD), weights.up_EDF.shape[2]))
-    block = wide_nD.new_empty(max(BLOCK_ELEMENTS, weights.up_EDF.shape[1], weights.down_EFD.shape[1]))
+    block = wide_nD.new_empty(block_elements(*up_nU.shape[1:], *weights.down_EFD.shape[1:]))
     for (expert, _), rows, up in zip(
         group, wide_nD.split_with_sizes(sizes), up_nU.split_with_sizes(sizes), strict=True
     ):
         _by_blocks(rows, weights.up_EDF[expert], _of(weights.up_bias_EF, expert), up, block)
         _by_blocks(act(up), weights.down_EFD[expert], _of(weights.down_bias_ED, expert), rows, block)
     y_nD.copy_(wide_nD)
+
+
+def block_elements(columns: int, inputs: int, hidden: int) -> int:
+    """Of the buffer for weights, where an expert's are [hidden, columns] and [inputs, hidden]."""
+    whole = hidden * max(columns, inputs)
+    return min(whole, max(BLOCK_ELEMENTS, hidden, inputs))
 
 
 def _by_blocks(rows: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor, block: Tensor) -> None:

@@ -57,7 +57,9 @@ def fixed_seconds(device: torch.device, dtype: torch.dtype, memory: Tensor) -> F
     operations = tiny_operations(device, dtype)
     seconds, cycle = in_turn(operations, memory, 0)
     chill = [(float(OWN_BYTES * size), _repeated(operations, seconds, size)) for size in (1, *GROUPS)]
-    cycles = [factor * size * fmean(seconds.values()) for size, (_, factor) in zip((1, *GROUPS), chill, strict=True)]
+    cycles = [
+        factor * size * fmean(seconds.values()) for size, (_, factor) in zip((1, *GROUPS), chill, strict=True)
+    ]
     for streamed in STREAMED:
         taken, cycle = in_turn(operations, memory, streamed) if streamed else (seconds, cycle)
         cycles.append(cycle)
@@ -67,7 +69,9 @@ def fixed_seconds(device: torch.device, dtype: torch.dtype, memory: Tensor) -> F
     factors = accumulate((factor for _, factor in chill), max)
     part = max(0.0, (seconds["split into parts"] - seconds["split_with_sizes"]) / (PARTS - 2))
     return Fixed(
-        seconds, part, tuple((size, factor) for (size, _), factor in zip(chill, factors, strict=True)),
+        seconds,
+        part,
+        tuple((size, factor) for (size, _), factor in zip(chill, factors, strict=True)),
         tuple(cycles),
     )
 

@@ -126,7 +126,10 @@ def products(flat: Tensor) -> Products:
     beyond = {rows: per_element(Case(rows, SQUARE, SQUARE)) - base for rows in (*LEFT_OVER, *MANY)}
     return Products(
         tuple(
-            tuple(tuple(few(rows, reach, turned=turned) for rows in range(1, FEW + 1)) for turned in (False, True))
+            tuple(
+                tuple(few(rows, reach, turned=turned) for rows in range(1, FEW + 1))
+                for turned in (False, True)
+            )
             for reach in REACHES
             if memory.settle(reach)
         ),

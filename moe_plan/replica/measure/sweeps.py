@@ -115,7 +115,8 @@ class Bench:
         """Of pieces that are met again after so many bytes, above those that were only just met."""
         memory = Memory(flat)
         near, *others = (
-            self.seconds(lambda reach=reach: memory.piece(PIECE, reach).mul_(1.0)) / (2 * PIECE * flat.itemsize)
+            self.seconds(lambda reach=reach: memory.piece(PIECE, reach).mul_(1.0))
+            / (2 * PIECE * flat.itemsize)
             for reach in (0, *REACHES[1:])
         )
         points = zip(REACHES[1:], others, strict=True)

@@ -150,9 +150,7 @@ def operation(name: str, args: Sequence[Any], out: list[Tensor]) -> Operation:
 
 
 def _with_number(args: Sequence[Any]) -> bool:
-    return (
-        len(args) >= _ONE_NUMBER and isinstance(args[0], Tensor) and isinstance(args[1], int | float)
-    )
+    return len(args) >= _ONE_NUMBER and isinstance(args[0], Tensor) and isinstance(args[1], int | float)
 
 
 def _product(kind: Kind, name: str, tensors: list[Tensor], moved: int) -> Operation:
@@ -170,8 +168,9 @@ def _picked(kind: Kind, name: str, tensors: list[Tensor], out: list[Tensor]) -> 
     values = [t for t in (*tensors, *out) if t.is_floating_point()] or [*tensors, *out]
     least = min(values, key=Tensor.numel)
     width = least.shape[-1] if least.dim() > 1 else 1
-    return Operation(kind, name, elements=least.numel(), bytes_moved=2 * _bytes(least), width=width
-    )._replace(written_bytes=_bytes(least))
+    return Operation(kind, name, elements=least.numel(), bytes_moved=2 * _bytes(least), width=width)._replace(
+        written_bytes=_bytes(least)
+    )
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from moe_plan.witness.moments.tape import Run, Tape
 
 Counts = tuple[int, ...]
-"""Rows of each expert of a block that routes; empty for one that does not."""
+"""Rows of each choice of a block that routes, zero-compute ones last; empty for one that does not."""
 
 
 def mix(tape: Tape, block: AnyAttention, run: Run, norm: Norm, counts: Counts) -> int:

@@ -1,4 +1,4 @@
-"""Mixture of attention experts: routed queries and outputs around an attention with shared keys and values."""
+"""Mixture of attention experts: routed queries and outputs around an attention with shared keys."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def moments(tape: Tape, spec: AttentionExperts, run: Run, counts: tuple[int, ...]) -> int:
-    """One block; its input is live already. Returns the bytes of its output. `counts`: rows of each expert."""
+    """One block with `counts` rows for each expert; its input is live already. Returns the output's bytes."""
     width = spec.heads * spec.head_dim * run.itemsize
     routed = _routed(tape, spec, run)
     queries = _queries(tape, spec, run, counts)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def moments(spec: ModelSpec, run: Run, counts: Mapping[Module, Counts], *, logits: str = "all") -> Tape:
     """The tape of one forward of `run`, whose `source` is as long as what an encoder reads.
 
-    `counts`: rows of each expert, for every block that routes. Logits of `all` new tokens, or of the `last`.
+    `counts`: rows of each choice, for every block that routes. Logits of `all` new tokens, or of the `last`.
     """
     tape = Tape()
     source = 0
@@ -29,13 +29,19 @@ def moments(spec: ModelSpec, run: Run, counts: Mapping[Module, Counts], *, logit
         for name, part in encoders.items():
             out = stack.moments(stack.Walk(tape, spec, part, name, read, counts))
             tape.forget()
-            tape.give(source)
-            source = out
+            source = _instead(tape, source, out)
     tape.stage("embedding")
     x = tape.take(run.wide)
-    out = stack.moments(stack.Walk(tape, spec, spec, "decoder", run, counts))
-    tape.give(x)
+    _instead(tape, x, stack.moments(stack.Walk(tape, spec, spec, "decoder", run, counts)))
     tape.stage("head")
     scored = run.rows if logits == "all" else run.sequences
     tape.take(scored * spec.vocab * run.itemsize)
     return tape
+
+
+def _instead(tape: Tape, given: int, out: int) -> int:
+    """Free what a stack was given, unless that is what it returns: then `out` is 0."""
+    if not out:
+        return given
+    tape.give(given)
+    return out

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from moe_plan.witness.moments import dense, router
-from moe_plan.witness.moments.tape import FP32, INT64
+from moe_plan.witness.moments.tape import BOOL, FP32, INT64
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,20 +18,24 @@ if TYPE_CHECKING:
 
 GROUP_ROWS = 512
 """Rows, at most, that are gathered and worked on together."""
+BLOCK_ELEMENTS = 1 << 19
+"""Weights that are converted to float32 at a time, where the compute type is slow."""
 
 
 def moments(tape: Tape, spec: MoeFfn, run: Run, counts: tuple[int, ...]) -> int:
-    """One mixture; its input is live already. Returns the bytes of its output. `counts`: rows of each expert."""
+    """One mixture; its input is live already. Returns the bytes of its output.
+
+    `counts`: rows of each choice, the zero-compute ones last.
+    """
     choice = router.moments(tape, spec, run)
-    latent = 0
-    inner = run
-    if spec.latent is not None:
+    if spec.latent is None:
+        _experts(tape, spec, run, counts)
+    else:
         inner = run._replace(hidden=spec.latent)
-        latent = tape.take(inner.wide)
-    _experts(tape, spec, inner, counts)
-    if spec.latent is not None:
+        tape.take(inner.wide)
+        _experts(tape, spec, inner, counts)
         tape.take(run.wide)
-        tape.give(latent, inner.wide)
+        tape.give(2 * inner.wide)
     tape.give(choice)
     if spec.shared_width is not None:
         shared = dense.moments(tape, spec, run, spec.shared_width)
@@ -44,29 +48,66 @@ def moments(tape: Tape, spec: MoeFfn, run: Run, counts: tuple[int, ...]) -> int:
 def _experts(tape: Tape, spec: MoeFfn, run: Run, counts: tuple[int, ...]) -> None:
     """Rows through their experts, and their sum for each token, which stays."""
     tape.stage("experts")
-    rows, each = sum(counts), run.hidden * run.itemsize
-    order = tape.take(INT64 * run.rows * spec.top_k)
-    tape.flash(INT64 * (spec.experts + spec.zero_experts))
-    plan = tape.take(INT64 * rows) + tape.take(rows * run.itemsize)
-    tape.give(order)
+    rows = sum(counts[: spec.experts])
+    plan = _dispatched(tape, spec, run, counts)
     out = tape.take(FP32 * run.rows * run.hidden)
-    last = 0
-    for group in groups(counts):
-        gathered = tape.take(sum(group) * each)
-        tape.give(last)
-        last = gathered
-        up = tape.take(sum(group) * dense.up_columns(spec, spec.width) * run.itemsize)
-        dense.activated(tape, spec, sum(group) * spec.width * run.itemsize)
-        tape.give(up)
+    gathered = 0
+    for group in groups(counts[: spec.experts]):
+        # The rows of the group before are freed when these are there.
+        gathered = tape.swap(gathered, sum(group) * run.hidden * run.itemsize)
+        (_plain if run.native else _widened)(tape, spec, run, group)
         if run.narrow:
-            tape.flash(FP32 * sum(group), FP32 * sum(group) * run.hidden)
-    tape.give(last)
+            weights = 0 if spec.router.weigh_input else FP32 * sum(group)
+            tape.flash(weights, FP32 * sum(group) * run.hidden)
     if rows < run.rows * spec.top_k:
-        size = FP32 * run.rows * spec.top_k
-        tape.flash(size, size)
+        _identity(tape, spec, run)
     if run.narrow:
         tape.swap(out, run.wide)
-    tape.give(plan)
+    tape.give(plan, gathered)
+
+
+def _dispatched(tape: Tape, spec: MoeFfn, run: Run, counts: tuple[int, ...]) -> int:
+    """Token and weight of each row, sorted by expert; returns their bytes."""
+    rows = sum(counts[: spec.experts])
+    order = tape.take(INT64 * run.rows * spec.top_k)
+    # What is sorted comes with the order.
+    tape.flash(order)
+    last = max(choice for choice, count in enumerate(counts) if count)
+    tape.flash(INT64 * max(spec.experts, last + 1))
+    plan = tape.take(INT64 * rows) + tape.take(rows * run.itemsize)
+    tape.give(order)
+    return plan
+
+
+def _plain(tape: Tape, spec: MoeFfn, run: Run, group: list[int]) -> None:
+    up = tape.take(sum(group) * dense.up_columns(spec, spec.width) * run.itemsize)
+    dense.activated(tape, spec, max(group) * spec.width * run.itemsize)
+    tape.give(up)
+
+
+def _widened(tape: Tape, spec: MoeFfn, run: Run, group: list[int]) -> None:
+    """In float32, with a block of weights converted at a time, and as much of the bias as it has columns."""
+    columns = dense.up_columns(spec, spec.width)
+    rows = tape.take(FP32 * sum(group) * run.hidden)
+    up = tape.take(FP32 * sum(group) * columns)
+    elements = max(BLOCK_ELEMENTS, run.hidden, spec.width)
+    block = tape.take(FP32 * elements)
+    dense.activated(tape, spec, FP32 * max(group) * spec.width)
+    if spec.bias:
+        tape.flash(FP32 * min(elements // run.hidden, columns))
+        tape.flash(FP32 * min(elements // spec.width, run.hidden))
+    tape.give(rows, up, block)
+
+
+def _identity(tape: Tape, spec: MoeFfn, run: Run) -> None:
+    """What zero-compute experts return: the token, times the sum of their weights."""
+    size = FP32 * run.rows * spec.top_k
+    wide = tape.take(size) if run.narrow else 0
+    chosen = tape.take(BOOL * run.rows * spec.top_k)
+    weights = tape.take(size)
+    tape.give(wide, chosen)
+    tape.flash(FP32 * run.rows * run.hidden if run.narrow else 0, FP32 * run.rows)
+    tape.give(weights)
 
 
 def groups(counts: tuple[int, ...]) -> Iterator[list[int]]:

@@ -50,5 +50,8 @@ def residual_norm(tape: Tape, norm: Norm, run: Run) -> int:
         kind = rms_zero_centered if norm.zero_centered else rms
         return kind(tape, run.rows * run.hidden, run.hidden, run.itemsize)
     # Mean and reciprocal deviation of each token come with the result, and are dropped.
-    tape.flash(run.wide, 2 * run.rows * run.itemsize)
-    return tape.take(run.wide)
+    weight = tape.take(run.hidden * run.itemsize) if norm.zero_centered else 0
+    out = tape.take(run.wide)
+    tape.flash(2 * run.rows * run.itemsize)
+    tape.give(weight)
+    return out

@@ -12,14 +12,8 @@ if TYPE_CHECKING:
 
 
 def bias(tape: Tape, spec: Attention, run: Run, keys: int) -> int:
-    """Bytes of the bias [N, R, T, S] that a block adds to its scores, or 0 where it has none.
-
-    The first layer's table serves the whole stack.
-    """
-    key = ("position table", spec.causal)
-    if spec.position_buckets is not None:
-        tape.keep(key, 0)
-    if spec.cross or not tape.keeps(key):
+    """Bytes of the bias [N, R, T, S] that a block adds to its scores, or 0 where it has none."""
+    if spec.cross or not (spec.shared_positions or spec.position_buckets is not None):
         return 0
     tape.stage("relative positions")
     places = tape.take(INT64 * (run.tokens + keys))

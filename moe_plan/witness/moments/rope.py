@@ -52,7 +52,7 @@ def _frequencies(tape: Tape, rope: Rope, columns: int) -> int:
     exponents = tape.swap(tape.swap(tape.take(INT64 * columns), one), one)
     frequencies = tape.swap(tape.take(one), one)
     if rope.scaling is not None:
-        # Beside what is blended: the turns and the ramp of Llama 3, the channels of YaRN, and the ramp clamped.
+        # Beside what is blended: turns and ramp of Llama 3, or channels of YaRN, and the ramp clamped.
         others = 4 if rope.scaling.kind == "llama3" else 3
         tape.flash(one, others * one)
     tape.give(exponents)

@@ -76,13 +76,18 @@ class Walk(NamedTuple):
 
 
 def moments(walk: Walk) -> int:
-    """All layers and the final norm; the stack's input is live already. Returns the bytes of the output."""
+    """All layers and the final norm; the stack's input is live already.
+
+    Returns the bytes of the output, 0 where it is the input: nothing was done to it.
+    """
     tape, streams = walk.tape, walk.part.hyper_connections
     x = tape.take(streams * walk.run.wide) if streams is not None else 0
     for index, layer in enumerate(layers_of(walk.part.layers)):
-        out = through_layer(walk, layer, modules_of(walk.name, index, layer))
-        tape.give(x)
-        x = out
+        modules = modules_of(walk.name, index, layer)
+        if modules:
+            out = through_layer(walk, layer, modules)
+            tape.give(x)
+            x = out
     if streams is not None:
         collapsed = hyper.head(tape, streams, walk.run)
         tape.give(x)

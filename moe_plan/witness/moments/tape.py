@@ -30,6 +30,8 @@ class Run(NamedTuple):
     """Whether there is a cache: an encoder has none."""
     source: int = 0
     """Tokens of the encoder's output, of each sequence."""
+    native: bool = True
+    """Whether experts are multiplied in the compute type, and not in float32."""
 
     @property
     def rows(self) -> int:
