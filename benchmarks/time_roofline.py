@@ -1,9 +1,10 @@
 """Time that the calibrated roofline predicts for prefill and decode, beside the clock, over a grid.
 
-    OMP_NUM_THREADS=1 python benchmarks/time_roofline.py [--models NAME,...] [--shapes 1x128,4x64]
-        [--rounds 3] [--runs 3] [--classes]
+    OMP_NUM_THREADS=1 python benchmarks/time_roofline.py [--models NAME,...] [--mib 256,128]
+        [--shapes 1x128,4x64] [--rounds 3] [--runs 3] [--classes]
 
-Each model is shrunk, recorded on the meta device, priced, and run. In every round the device is calibrated
+Each model is shrunk to the largest scale whose weights fit in so many MiB (more than the last cache, as a
+real model's), recorded on the meta device, priced, and run. In every round the device is calibrated
 once, and then every shape is run, so that both see the machine as it is in those seconds; what is compared
 are medians over the rounds. Calibration multiplies matrices of fixed sizes and calls operations on a few
 numbers: it has seen no model. Times are the processor's for this process with one thread; what others do to
@@ -23,7 +24,7 @@ from moe_plan import api
 from moe_plan.replica import build
 from moe_plan.replica.call import Options
 from moe_plan.replica.measure.calibrate import calibrate, typical
-from moe_plan.replica.shrink import shrink
+from moe_plan.replica.shrink import default_scale, shrink
 from moe_plan.spec.catalogue import validated
 from moe_plan.witness.forwards import Replayed, recorded, timed
 from moe_plan.witness.pricing import seconds
@@ -35,19 +36,10 @@ if TYPE_CHECKING:
     from moe_plan.replica.model import Replica
     from moe_plan.witness.forwards import Taken, Work
 
-GRID = {
-    "mixtral-8x7b": 1 / 8,
-    "qwen3-30b-a3b": 1 / 8,
-    "deepseek-v2-lite": 1 / 8,
-    "deepseek-v3": 1 / 16,
-    "gpt-oss-20b": 1 / 8,
-    "qwen3-next-80b-a3b": 1 / 8,
-    "nemotron-3-nano-30b-a3b": 1 / 8,
-    "granite-4.0-h-tiny": 1 / 4,
-    "llama-4-scout": 1 / 12,
-    "olmoe-1b-7b": 1 / 4,
-}
-"""Models and the scales that leave them 60 to 300 MiB: beyond the last cache, as real ones are."""
+MODELS = (
+    "mixtral-8x7b,qwen3-30b-a3b,deepseek-v2-lite,deepseek-v3,gpt-oss-20b,qwen3-next-80b-a3b,"
+    "nemotron-3-nano-30b-a3b,granite-4.0-h-tiny,llama-4-scout,olmoe-1b-7b"
+)
 SHAPES = "1x16,1x128,4x64,1x384,16x8"
 
 
@@ -81,9 +73,11 @@ def main() -> None:
     torch.set_grad_enabled(False)
     print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, 1 thread, fp32")
     print(f"{'model':24} {'scale':>6} {'shape':>6} {'phase':8} {'predicted':>9} {'measured':>9} {'ratio':>6}")
-    rows, calibrating = [], []
+    rows: list[Row] = []
+    calibrating: list[float] = []
     for name in options.models.split(","):
-        rows += _model(name, options, calibrating)
+        for mib in options.mib.split(","):
+            rows += _model(name, int(mib), options, calibrating)
     for phase in ("prefill", "decode", ""):
         errors = sorted(row.error for row in rows if row.phase.startswith(phase))
         p90 = errors[min(len(errors) - 1, int(0.9 * len(errors)))]
@@ -94,9 +88,10 @@ def main() -> None:
     print(f"calibration: {max(calibrating):.1f} s at most for a model, all rounds together")
 
 
-def _model(name: str, options: argparse.Namespace, calibrating: list[float]) -> list[Row]:
-    spec = shrink(validated(api.load(name).spec), GRID[name]).spec
-    replica = build.materialise(build.on_meta(spec), torch.device("cpu"))
+def _model(name: str, mib: int, options: argparse.Namespace, calibrating: list[float]) -> list[Row]:
+    spec = validated(api.load(name).spec)
+    scale = default_scale(spec, budget_bytes=mib << 20)
+    replica = build.materialise(build.on_meta(shrink(spec, scale).spec), torch.device("cpu"))
     runs = [_recorded(replica, *map(int, shape.split("x"))) for shape in options.shapes.split(",")]
     for run in runs:
         timed(replica, run.shape, run.options, 0)
@@ -110,7 +105,8 @@ def _model(name: str, options: argparse.Namespace, calibrating: list[float]) -> 
             run.taken.extend(timed(replica, run.shape, run.options, 0) for _ in range(options.runs))
     calibrating.append(spent)
     middle: Rates = typical(rates)
-    return [row for run in runs for row in _rows(name, run, middle, classes=options.classes)]
+    label = f"{name:24} {scale!s:>6}"
+    return [row for run in runs for row in _rows(label, run, middle, classes=options.classes)]
 
 
 def _recorded(replica: Replica, sequences: int, tokens: int) -> Run:
@@ -118,7 +114,7 @@ def _recorded(replica: Replica, sequences: int, tokens: int) -> Run:
     return Run(shape, options, recorded(replica.spec, "fp32", shape, options), [])
 
 
-def _rows(name: str, run: Run, rates: Rates, *, classes: bool) -> list[Row]:
+def _rows(label: str, run: Run, rates: Rates, *, classes: bool) -> list[Row]:
     work, taken, shape = run.work, run.taken, run.shape
     rows = [
         _row("prefill", work.prefill, [each.prefill for each in taken], rates),
@@ -126,7 +122,7 @@ def _rows(name: str, run: Run, rates: Rates, *, classes: bool) -> list[Row]:
     ]
     for row in rows:
         print(
-            f"{name:24} {f'1/{round(1 / GRID[name])}':>6} {f'{shape.sequences}x{shape.tokens}':>6} {row.phase:8} "
+            f"{label} {f'{shape.sequences}x{shape.tokens}':>6} {row.phase:8} "
             f"{row.predicted * 1e3:6.2f} ms {row.measured * 1e3:6.2f} ms {row.predicted / row.measured:6.2f}",
             flush=True,
         )
@@ -143,7 +139,8 @@ def _row(phase: str, operations: list[Operation], taken: list[float], rates: Rat
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--models", default=",".join(GRID))
+    parser.add_argument("--models", default=MODELS)
+    parser.add_argument("--mib", default="256,128", help="weights at most, for each a scale")
     parser.add_argument("--shapes", default=SHAPES, help="sequences x tokens of the prefill")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--runs", type=int, default=3, help="of each shape in a round")

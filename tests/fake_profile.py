@@ -94,7 +94,7 @@ def begun(model, spec, request, over):
 def over_ranks(model, spec, request, tokens, over):
     happens(request.tokens.index(tokens))
     phases = dict.fromkeys(("sort", "dispatch", "experts", "combine", "add", "wait"), 0.00125)
-    wrong = OUTCOME == f"differs={tokens}"
+    wrong = f"differs={tokens}" == OUTCOME
     ranks = tuple(
         Rank(rank, tokens // 2, tokens, Bytes(512 * tokens, 256), Bytes(512 * tokens + wrong, 256), phases)
         for rank in range(over.ranks)

@@ -9,7 +9,7 @@ from mutants_experts import EXPERTS
 from mutants_gqa import GQA_BUGS
 from mutants_layers import LAYERS_AND_PARTS
 from mutants_parallel import PARALLEL
-from mutants_replica_attention import ABSORBED, CACHES, POSITIONS, SCORES, WINDOWS
+from mutants_replica_attention import ABSORBED, CACHES, CHOSEN, POSITIONS, SCORES, WINDOWS
 from mutants_replica_experts import CHOICES, MIXING, ROUTERS
 from mutants_replica_model import JOINED, LEDGER, STATES
 
@@ -28,6 +28,7 @@ MUTANTS = (
     *WINDOWS,
     *SCORES,
     *ABSORBED,
+    *CHOSEN,
     *POSITIONS,
     *ROUTERS,
     *MIXING,

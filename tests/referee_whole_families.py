@@ -50,7 +50,9 @@ def deepseek_experts(spec: ModelSpec) -> Facts:
 
 
 def glm4(spec: ModelSpec) -> Facts:
-    return plain(spec) | deepseek_experts(spec) | {"attention_bias": True, "use_qk_norm": False}
+    block = attention_of(spec)
+    choices = {"attention_bias": bool(block.bias), "use_qk_norm": block.qk_norm == "head"}
+    return plain(spec) | deepseek_experts(spec) | choices
 
 
 def dots1(spec: ModelSpec) -> Facts:
@@ -163,19 +165,21 @@ HUNYUAN_NORMS: Table = {
     "self_attn.key_layernorm.weight": "attention.k_norm",
 }
 
+GROUPED = DENSE | EXPERTS | CORRECTION | SHARED
+
 CASES = {
     "glm-4.5-air": Case(
         "Glm4Moe",
         "glm-4.5-air",
         glm4,
-        always(ATTENTION | BIASES | DENSE | EXPERTS | CORRECTION | SHARED),
+        always(ATTENTION | BIASES | GROUPED),
         tied=whole_shared_experts,
     ),
     "dots.llm1": Case(
         "Dots1",
         "dots.llm1",
         dots1,
-        always(ATTENTION | QK_NORMS | DENSE | EXPERTS | CORRECTION | SHARED),
+        always(ATTENTION | QK_NORMS | GROUPED),
         tied=whole_shared_experts,
     ),
     "ernie-4.5-21b-a3b": Case(

@@ -2,19 +2,23 @@
 
 Gemma 2: norms on both sides of each block, weights less one, scores squeezed (Grok-1 has two of these). MiMo-V2:
 values narrower than keys, heads that differ between windows and full layers. Gemma 4 with layers that reuse keys
-and values (as Hunyuan-Large).
+and values (as Hunyuan-Large). GLM-4.5's class with norms on queries and keys and experts in groups (Ling 2.0,
+which has no class in transformers but computes the same).
 """
 
 from __future__ import annotations
 
+from referee_whole_families import GROUPED, glm4
 from referee_whole_windows import GEMMA4, gemma4
 from whole_case import Case, Table, one_less_than_window
 from whole_facts import (
+    ATTENTION,
     CORRECTION,
     DENSE,
     EXPERTS,
     NORMS,
     PROJECTIONS,
+    QK_NORMS,
     Facts,
     always,
     common,
@@ -24,6 +28,7 @@ from whole_facts import (
     norm,
     plain,
     rope_parameters,
+    whole_shared_experts,
 )
 
 from moe_plan.api import load
@@ -171,6 +176,14 @@ def reusing(spec: ModelSpec) -> Facts:
 
 
 CASES = {
+    "glm-4.5-in-groups": Case(
+        "Glm4Moe",
+        "ling-mini-2.0",
+        glm4,
+        always(ATTENTION | QK_NORMS | GROUPED),
+        spec=lambda: load("ling-mini-2.0").spec,
+        tied=whole_shared_experts,
+    ),
     "gemma-2": Case(
         "Gemma2",
         "gemma-2-like",

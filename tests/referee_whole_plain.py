@@ -94,5 +94,6 @@ UNREFEREED = {
     "arctic": "transformers ships no class; the release has its own code",
     "grok-1": "transformers ships no class; the release is JAX",
     "hunyuan-large": "HunYuanMoEV1 has no keys shared between layers, and divides the one chosen weight by itself",
+    "ling-mini-2.0": "transformers ships BailingHybrid only, of MLA and delta layers; Glm4Moe computes the same (glm-4.5-in-groups)",
     "step3": "transformers ships Step 3.7 only, whose attention and router are others",
 }

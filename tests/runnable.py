@@ -174,9 +174,7 @@ def counts_rows(spec: ModelSpec) -> bool:
 def runnable(draw: st.DrawFn, kinds: tuple[str, ...] = ()) -> ModelSpec:
     """A random spec that holds together, of every kind, flow and option."""
     spec = draw(specs(kinds))
-    mended = next(
-        (made for shares in (True, False) if is_valid(made := Mender(spec, shares).mended())), None
-    )
+    mended = next((made for shares in (True, False) if is_valid(made := Mender(spec, shares).mended())), None)
     assume(mended is not None and only_decoders_cross(mended) and counts_rows(mended))
     return mended
 

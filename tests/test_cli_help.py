@@ -39,6 +39,25 @@ OPTIONS = {
             "--tokens",
         ]
     ),
+    "profile": sorted(
+        [
+            *COMMON,
+            "--detailed-exitcode",
+            "--device",
+            "--dtype",
+            "--layer",
+            "--max-memory",
+            "--plot",
+            "--ranks",
+            "--repeats",
+            "--routing",
+            "--scale",
+            "--seed",
+            "--threads",
+            "--timeout",
+            "--tokens",
+        ]
+    ),
     "models": sorted([*COMMON, "--attention", "--dense", "--max-total", "--min-total", "--moe", "--sort"]),
     "schema": ["--debug", "--help", "-h"],
     "help": ["--debug", "--help", "-h"],

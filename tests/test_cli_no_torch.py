@@ -58,6 +58,11 @@ def run_without_torch(error: str, *arguments: str) -> Ran:
         ("verify dbrx --lines some", 2, "'all', 'differences', 'auto'"),
         ("verify dbrx --verify", 2, "--verify"),
         ("verify mixtrall", 3, "error[MP301]"),
+        ("profile", 2, "Missing argument 'MODEL'"),
+        ("profile dbrx --tokens 0", 2, "'0' is neither numbers of tokens"),
+        ("profile dbrx --routing zipf:x", 2, "'x' is no exponent"),
+        ("profile dbrx --routing no-such-file", 3, "error[MP101]"),
+        ("profile llama-3.1-8b", 3, "error[MP306]"),
         ("compare dbrx --verify --weights fp9", 3, "error[MP302]"),
     ],
 )
@@ -69,7 +74,10 @@ def test_misuse_is_told_before_torch_is_loaded(line, code, said):
     assert len(ran.err.splitlines()) <= 2
 
 
-@pytest.mark.parametrize("line", ["verify dbrx", "verify --all", "compare dbrx --verify"])
+@pytest.mark.parametrize(
+    "line",
+    ["verify dbrx", "verify --all", "compare dbrx --verify", "profile dbrx", "profile dbrx --ranks 2"],
+)
 def test_without_torch_the_way_to_get_it_is_told(line):
     ran = run_without_torch(NOT_INSTALLED, *line.split())
     assert (ran.code, ran.out) == (4, "")

@@ -69,9 +69,7 @@ def or_none(kind):
     return {"anyOf": [kind, {"type": "null"}]}
 
 
-ROUTING = closed(
-    kind={"enum": ["uniform", "zipf", "counts"]}, exponent=or_none(NUMBER), path=or_none(TEXT)
-)
+ROUTING = closed(kind={"enum": ["uniform", "zipf", "counts"]}, exponent=or_none(NUMBER), path=or_none(TEXT))
 REQUEST = {
     "tokens": listed(COUNT), "routing": ROUTING, "layer": or_none(COUNT), "scale": or_none(TEXT),
     "max_memory_bytes": or_none(COUNT), "device": TEXT, "dtype": TEXT, "repeats": COUNT, "seed": COUNT,
@@ -172,7 +170,9 @@ def test_where_nothing_was_measured_nothing_is_printed(arguments, tmp_path):
     assert run_fake("sigterm=2", *arguments, *path) == (143, "", "")
     ran = run_fake("fails=0", *arguments, *path)
     assert (ran.code, ran.out) == (5, "")
-    assert ran.err == "moe-plan: error: rank 1 was killed by SIGKILL; it was last seen in: dispatch of tokens\n"
+    assert (
+        ran.err == "moe-plan: error: rank 1 was killed by SIGKILL; it was last seen in: dispatch of tokens\n"
+    )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -77,7 +77,7 @@ def test_every_shipped_spec_points_editors_to_the_schema():
 
 
 def test_files_that_documents_link_to_exist():
-    for document in ("README.md", "CONTRIBUTING.md", "docs/numbers.md", "docs/verify.md"):
+    for document in ("README.md", "CONTRIBUTING.md", "docs/numbers.md", "docs/verify.md", "docs/profile.md"):
         path = ROOT / document
         for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
             assert (path.parent / target).exists(), (document, target)

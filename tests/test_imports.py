@@ -38,6 +38,7 @@ HEAVY = {
     "click": {"cli", "__main__"},
     "rich": {"report", "cli", "__main__"},
     "numpy": set(),
+    "matplotlib": {"report"},
     "transformers": set(),
     "requests": set(),
     "pickle": set(),

@@ -22,7 +22,8 @@ from moe_plan.replica.shrink import TOKENS
 from moe_plan.spec.model import ModelSpec
 
 CLEAR = 4 * TOLERANCE
-ONE_OF_EACH = {case.family: case for case in reversed(CASES.values())}
+CATALOGUE_FIRST = sorted(CASES.values(), key=lambda case: case.spec is not None)
+ONE_OF_EACH = {case.family: case for case in reversed(CATALOGUE_FIRST)}
 UNFELT = {
     ("Gemma4", "ffn.experts.router.scale"): "a norm follows the experts",
     (

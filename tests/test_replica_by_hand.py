@@ -18,9 +18,10 @@ from mixers import HIDDEN, at_once, call_of, difference, in_pieces, inputs, made
 from moe_plan.replica.attention.gqa import GroupedQueryAttention, Widths
 from moe_plan.replica.attention.mla import MlaMixer
 from moe_plan.replica.attention.relative import position_bias
+from moe_plan.replica.norm import rms
 from moe_plan.replica.rope import inverse_frequencies, tables
 from moe_plan.replica.store import Fixed, Store
-from moe_plan.spec.attention import Attention, MlaAttention
+from moe_plan.spec.attention import Attention, Indexer, MlaAttention
 from moe_plan.spec.model import Norm
 from moe_plan.spec.rope import Llama3, Rope, Temperature, Yarn
 
@@ -123,11 +124,10 @@ def projected(ours, name: str, x_D, heads: int, position: int):
     if spec.qk_norm == "whole":
         flat = normed(flat, weight, norm)
     each = []
-    for head in flat.view(heads, spec.head_dim):
-        by_head = spec.qk_norm in ("head", "unit")
-        head = normed(head, weight, norm) if by_head and not spec.qk_norm_after_rope else head
-        head = turned(head, position, spec.rope)
-        each.append(normed(head, weight, norm) if by_head and spec.qk_norm_after_rope else head)
+    by_head, late = spec.qk_norm in ("head", "unit"), spec.qk_norm_after_rope
+    for plain in flat.view(heads, spec.head_dim):
+        head = turned(normed(plain, weight, norm) if by_head and not late else plain, position, spec.rope)
+        each.append(normed(head, weight, norm) if by_head and late else head)
     return torch.stack(each)
 
 
@@ -268,9 +268,7 @@ def test_the_table_of_the_first_layer():
     """Added to the scores of its own layer and of those that share it, and of no other."""
     fields = {"heads": 3, "kv_heads": 3, "head_dim": 8, "rope": None}
     widths = Widths(HIDDEN, HIDDEN)
-    own = made(
-        GroupedQueryAttention(Attention(kind="gqa", position_buckets=6, **fields), widths, PLAIN)
-    )
+    own = made(GroupedQueryAttention(Attention(kind="gqa", position_buckets=6, **fields), widths, PLAIN))
     own.position_bias.mul_(20)
     weights = {name: tensor for name, tensor in own.state_dict().items() if name != "position_bias"}
     shared, without = (
@@ -358,6 +356,78 @@ def test_latent_attention_under_yarn():
         assert difference(in_pieces(slow, x, pieces), at_once(slow, x)) < CLOSE
 
 
+def chosen_by_hand(ours, x_TD) -> list[set[int]]:
+    """DeepSeek-V3.2: for each token the best keys by the sum over heads of weight * relu(q . k)."""
+    indexer, spec, kept, keys = ours.indexer, ours.spec.indexer, [], []
+    rope = ours.spec.rope.model_copy(update={"interleaved": spec.interleaved})
+    for at, x_D in enumerate(x_TD):
+        key = indexer.k @ x_D
+        key = (key - key.mean()) / math.sqrt(float(key.var(correction=0)) + 1e-6)
+        keys.append(turned_first(key * indexer.k_norm[0] + indexer.k_norm[1], at, rope, 6))
+        low = normed(ours.q_a @ x_D, ours.q_a_norm, Norm(eps=ours.spec.eps))
+        queries = [turned_first(head, at, rope, 6) for head in (indexer.q @ low).view(spec.heads, -1)]
+        weights = indexer.weights @ x_D
+        scores = [
+            sum(float(w) * max(float(q @ k), 0.0) for w, q in zip(weights, queries, strict=True))
+            for k in keys
+        ]
+        kept.append(set(sorted(range(at + 1), key=lambda s: -scores[s])[: spec.top_k]))
+    return kept
+
+
+def turned_first(x_d, position: int, rope: Rope, dim: int):
+    return torch.cat((turned(x_d[:dim], position, rope), x_d[dim:]))
+
+
+def test_what_an_indexer_chooses():
+    """The choice itself, and that nothing else is attended to: other tokens may change as they like."""
+    for interleaved in (True, False):
+        indexer = {"heads": 9, "head_dim": 10, "top_k": 3, "interleaved": interleaved}
+        ours, x = mla(indexer=Indexer(**indexer)), inputs(2, TOKENS)
+        ours.indexer.k_norm[0].add_(1.0)
+        call = call_of(x, query_block=4)
+        low = rms(x @ ours.q_a.T, ours.q_a_norm, ours.spec.eps)
+        choice = ours.indexer(x, low, None, call)
+        assert [each if each is None else each.shape[1:] for each in choice] == [(4, 3), (4, 3), (1, 3)]
+        by_hand = [chosen_by_hand(ours, x_TD) for x_TD in x]
+        found = torch.cat(choice, 1).tolist()
+        for sequence, each in enumerate(by_hand):
+            for at, expected in enumerate(each):
+                seen = {place for place in found[sequence][at] if place <= at}
+                assert seen == expected, (interleaved, sequence, at)
+        mixed = at_once(ours, x)
+        for at in (5, 8):
+            alone = [[place for place in range(at + 1) if place in each[at]] for each in by_hand]
+            values = latent_of(ours, x, at, alone)
+            assert difference(mixed[:, at], values) < CLOSE
+        for pieces in PIECES:
+            assert difference(in_pieces(ours, x, pieces, query_block=3), mixed) < CLOSE
+
+
+def latent_of(ours, x, at: int, places: list[list[int]]):
+    """What the token at `at` gets where it sees `places` alone."""
+    spec, outs = ours.spec, []
+    up = ours.kv_b.view(spec.heads, spec.nope_dim + spec.v_dim, spec.kv_rank)
+    for x_TD, seen in zip(x, places, strict=True):
+        low = normed(ours.q_a @ x_TD[at], ours.q_a_norm, Norm(eps=spec.eps))
+        query, keys = (ours.q_b @ low).view(spec.heads, -1), []
+        for s in seen:
+            both = ours.kv_a @ x_TD[s]
+            latent = normed(both[: spec.kv_rank], ours.kv_a_norm, Norm(eps=spec.eps))
+            keys.append((latent, turned(both[spec.kv_rank :], s, spec.rope)))
+        heads = []
+        for head in range(spec.heads):
+            part = turned(query[head][spec.nope_dim :], at, spec.rope)
+            plain = query[head][: spec.nope_dim]
+            scores = [float(plain @ (up[head] @ k)[: spec.nope_dim] + part @ t) for k, t in keys]
+            weights = softmax([score * (spec.nope_dim + spec.rope_dim) ** -0.5 for score in scores])
+            heads.append(
+                sum(w * (up[head] @ k)[spec.nope_dim :] for w, (k, _) in zip(weights, keys, strict=True))
+            )
+        outs.append(ours.o @ torch.cat(heads))
+    return torch.stack(outs)
+
+
 # Frequencies that are stretched.
 
 
@@ -371,7 +441,9 @@ def stretched_by_hand(rope: Rope, width: int) -> list[float]:
             kept = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
         else:
             edges = [
-                width * math.log(scaling.original_context / (2 * math.pi * turns)) / (2 * math.log(rope.theta))
+                width
+                * math.log(scaling.original_context / (2 * math.pi * turns))
+                / (2 * math.log(rope.theta))
                 for turns in (scaling.beta_fast, scaling.beta_slow)
             ]
             low, high = max(math.floor(edges[0]), 0), min(math.ceil(edges[1]), width - 1)

@@ -16,9 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moe_plan.replica.ffn import experts as layer
+from moe_plan.replica.ffn import products
 from moe_plan.replica.ffn.activations import activation
 from moe_plan.replica.ffn.experts import Choice, ExpertWeights, pack, packable, run_experts
 from moe_plan.replica.ffn.reference import run_experts_by_loop
+from moe_plan.replica.measure.allocations import AllocationTracker
+from moe_plan.replica.measure.flops import FlopCounter
 
 GATED = ("silu", "gelu", "gelu-tanh", "relu", "relu2", "oai-swiglu")
 PLAIN = GATED[:-1]
@@ -264,13 +267,69 @@ def test_outputs_first_weights_give_the_same(dtype):
     assert_close(run_experts(x, choice, turned, act), expected, 0.2 * TYPES[dtype])
 
 
-def test_a_slow_type_is_multiplied_in_float32(monkeypatch):
+@pytest.mark.parametrize("block", [1, 64, 1 << 19])
+def test_a_slow_type_is_multiplied_in_float32(monkeypatch, block):
+    """Whatever columns are converted at a time: one, a few, all."""
     monkeypatch.setattr(layer, "is_native", lambda dtype: dtype == torch.float32)
+    monkeypatch.setattr(products, "BLOCK_ELEMENTS", block)
     x, weights, choice = made(Shape(), dtype=torch.bfloat16, bias=True)
     act = activation("silu", gated=True)
     truth = run_experts_by_loop(x.double(), double(choice), double(weights), act)
     # Rounded to bfloat16 only where an expert's rows end and at the end: closer than bfloat16 all through.
     assert_close(run_experts(x, choice, weights, act).double(), truth, 4e-3)
+
+
+def test_converted_weights_are_counted_under_their_names(monkeypatch):
+    """And what takes their place in memory later is not."""
+    monkeypatch.setattr(layer, "is_native", lambda dtype: dtype == torch.float32)
+    monkeypatch.setattr(products, "BLOCK_ELEMENTS", 64)
+    x, weights, choice = made(Shape(), dtype=torch.bfloat16)
+    with FlopCounter([("up", weights.up_EDF), ("down", weights.down_EFD)]) as counter:
+        run_experts(x, choice, weights, activation("silu", gated=True))
+        later = [torch.ones(29, 2) for _ in range(50)]
+        for matrix in later:
+            torch.mm(matrix.T, matrix)
+    each = 2 * choice.experts_TK.numel() * 29 * 13
+    assert dict(counter.flops) == {"up": 2 * each, "down": each, "unnamed": 50 * 2 * 2 * 2 * 29}
+
+
+@pytest.mark.skipif(not PACKED, reason="no oneDNN here")
+def test_trackers_see_packed_products():
+    """At most the idle rows more than the chosen ones, and the peak of an expert by its allocations."""
+    x, weights, choice = made(Shape(tokens=300, hidden=64, width=128))
+    held, act = pack(weights), activation("silu", gated=True)
+    counts = layer.dispatch(choice, held.experts).counts
+    each = 2 * 3 * 64 * 128
+    with FlopCounter(()) as counter:
+        run_experts(x, choice, held, act)
+    assert counter.total == sum(counts) * each
+    with AllocationTracker([x, *choice[:2]]) as tracker:
+        layer.expert_rows(x[:77], (77,), held, act)
+    # The rows that were taken from x are views; [n, D] to return, then U, F and D columns of one expert.
+    assert tracker.peak_bytes == 4 * 77 * (64 + 2 * 128 + 128 + 64)
+    few = x[:1]
+    with FlopCounter(()) as counter:
+        layer.expert_rows(few, (1,), held, act)
+    assert counter.total == held.least_rows * each
+
+
+@pytest.mark.parametrize("layout", [*LAYOUTS, "widened"])
+@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("gated", [False, True])
+def test_a_row_is_the_same_wherever_its_expert_runs(name, gated, layout, monkeypatch):
+    """Alone, behind others or before them, with neighbours that hold other numbers: to the bit."""
+    dtype = torch.bfloat16 if layout == "widened" else torch.float32
+    if layout == "widened":
+        monkeypatch.setattr(layer, "is_native", lambda dtype: dtype == torch.float32)
+    x, weights, _ = made(Shape(tokens=41), gated=gated, bias=True, dtype=dtype)
+    weights, act = laid_out(weights, layout), activation(name, gated=gated)
+    for count in (1, 2, 3, 4, 7, 13):
+        rows = x[:count]
+        alone = layer.expert_rows(rows, (0, 0, count, 0), weights, act)
+        for before, after in ((0, 5), (1, 0), (3, 1), (6, 8), (0, 1)):
+            among = torch.cat((x[20 : 20 + before], rows, x[30 : 30 + after]))
+            found = layer.expert_rows(among, (0, before, count, after), weights, act)
+            assert torch.equal(found[before : before + count], alone)
 
 
 @settings(max_examples=60, deadline=None)

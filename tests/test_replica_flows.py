@@ -213,7 +213,10 @@ def test_a_logit_scale_by_the_width():
 
 
 def test_the_final_norm():
-    with_norm, without = made(*LAYERS, norm=Norm(eps=0.1)), made(*LAYERS, norm=Norm(eps=0.1), final_norm=False)
+    with_norm, without = (
+        made(*LAYERS, norm=Norm(eps=0.1)),
+        made(*LAYERS, norm=Norm(eps=0.1), final_norm=False),
+    )
     without.load_state_dict(
         {name: tensor for name, tensor in with_norm.state_dict().items() if "final" not in name}, assign=True
     )

@@ -143,11 +143,14 @@ def test_names():
 
 def test_flops_by_hand():
     """Two sequences of 5 tokens each; a window of 3 sees 1 + 2 + 3 + 3 + 3 keys, the fifth token after it 3."""
-    text = HEAD + b"""
+    text = (
+        HEAD
+        + b"""
 attention: {near: {kind: gqa, heads: 3, kv_heads: 1, head_dim: 4, window: 3}}
 ffn: {zero: {kind: moe, experts: 5, top_k: 2, width: 3, zero_experts: 2}}
 layers: [{attention: near, ffn: zero}]
 """
+    )
     book = inventory(parse_spec(text, "small.yaml"))
     prefill = predicted_flops(book, Forward("prefill", 2, 5, 5, 5, {0: 13}))
     scores = 2 * 2 * 3 * 4

@@ -179,14 +179,13 @@ def assert_close(ours, theirs):
     assert (ours - theirs).abs().max() <= CLOSE * theirs.abs().max()
 
 
-def splits(draw_from=st.integers(1, TOKENS - 1)):
-    return draw_from.map(lambda first: [first, TOKENS - first])
+splits = st.integers(1, TOKENS - 1).map(lambda first: [first, TOKENS - first])
 
 
 @KINDS
 def test_a_prefill_is_as_many_decode_steps(kind):
     @settings(on_models, max_examples=5)
-    @given(calm(kinds=(kind,)), splits(), st.data())
+    @given(calm(kinds=(kind,)), splits, st.data())
     def run(spec, pieces, data):
         replica, ids_BT = made(spec), ids_of(spec)
         whole = logits(replica, ids_BT, [])
@@ -200,7 +199,7 @@ def test_a_prefill_is_as_many_decode_steps(kind):
 
 
 @settings(on_models, max_examples=12)
-@given(calm(), splits(), st.integers(1, TOKENS + 1))
+@given(calm(), splits, st.integers(1, TOKENS + 1))
 def test_pieces_and_query_blocks_make_no_difference(spec, pieces, block):
     replica, ids_BT = made(spec), ids_of(spec)
     whole = logits(replica, ids_BT, [])
@@ -210,7 +209,7 @@ def test_pieces_and_query_blocks_make_no_difference(spec, pieces, block):
 
 
 @settings(on_models, max_examples=12)
-@given(calm(kinds=("mla",)), splits())
+@given(calm(kinds=("mla",)), splits)
 def test_absorbed_is_expanded(spec, pieces):
     replica, ids_BT = made(spec), ids_of(spec)
     whole = logits(replica, ids_BT, [], absorbed=False)
@@ -220,7 +219,7 @@ def test_absorbed_is_expanded(spec, pieces):
 
 
 @settings(on_models, max_examples=12)
-@given(calm(), st.permutations(range(BATCH)), splits())
+@given(calm(), st.permutations(range(BATCH)), splits)
 def test_sequences_are_independent(spec, order, pieces):
     replica, ids_BT = made(spec), ids_of(spec)
     whole = logits(replica, ids_BT, pieces)
@@ -230,7 +229,7 @@ def test_sequences_are_independent(spec, order, pieces):
 
 
 @settings(on_models, max_examples=12)
-@given(calm(), splits())
+@given(calm(), splits)
 def test_later_tokens_are_not_seen(spec, pieces):
     """Other tokens at the end change nothing before them."""
     replica, ids_BT = made(spec), ids_of(spec)

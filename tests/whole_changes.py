@@ -107,6 +107,8 @@ def means_something(owner: Frozen, name: str) -> bool:
         case Attention(), "qk_norm_after_rope":
             # Without weights a norm does not mind a rotation; over all heads it always stands before.
             return owner.qk_norm == "head" and owner.rope is not None
+        case Attention(shared_kv=True), "value_norm":
+            return False
         case Attention(), "position_distance":
             return owner.position_buckets is not None
         case Attention(), "causal":

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 import transformers
-from whole_case import OUTER, Case, Kept, Ours, Source, Table, all_kept, one_less_than_window
+from whole_case import Case, Kept, Ours, Source, Table
 
 from moe_plan.anatomy.build import inventory
 from moe_plan.estimate.params import total_params
@@ -23,7 +23,6 @@ from moe_plan.replica.shrink import TOKENS, shrink
 from moe_plan.replica.unfold import block_names, layers_of
 from moe_plan.spec.model import ModelSpec
 
-__all__ = ["OUTER", "Case", "Kept", "Ours", "Source", "Table", "all_kept", "one_less_than_window"]
 LAYERS = 2
 BATCH, SOURCE, STEPS = 2, 11, 8
 

@@ -24,9 +24,7 @@ class Extra(Block):
         super().__init__()
         # A spec's names may have dots, or be those of a module's own attributes.
         self._attributes = {
-            tensor.name: f"tensor_{index}"
-            for index, tensor in enumerate(described)
-            if tensor.copy_of is None
+            tensor.name: f"tensor_{index}" for index, tensor in enumerate(described) if tensor.copy_of is None
         }
         for tensor in described:
             attribute = self._attributes.get(tensor.name)

@@ -66,10 +66,8 @@ class Layer(Block):
         return [block.state(batch, capacity, like) for block in self._mixers()]
 
     def owners(self) -> list[frozenset[str]]:
-        """Of each mixer, the owners that its tensors are named after: `attention`, `indexer`, `compressor`."""
-        return [
-            frozenset(name.partition(".")[0] for name, _ in block.tensors()) for block in self._mixers()
-        ]
+        """Of each mixer, the owners that its tensors are named after: `attention`, `indexer`, ..."""
+        return [frozenset(name.partition(".")[0] for name, _ in block.tensors()) for block in self._mixers()]
 
     def _mixers(self) -> list[Mixer]:
         return list(self.mixers)  # type: ignore[arg-type]

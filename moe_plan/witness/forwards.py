@@ -64,9 +64,6 @@ class Taken(NamedTuple):
 def recorded(spec: ModelSpec, dtype: str, shape: Shape, options: Options) -> Work:
     """What a forward would run, from shapes alone."""
     replica = build.on_meta(spec, dtype)
-    # A routing that is replayed is drawn the first time, which no run that is timed does.
-    for run in islice(_forwards(replica, shape, options, 0), 2):
-        run()
     prefill, decode = islice(_forwards(replica, shape, options, 0), 2)
     with Tracer() as first:
         prefill()

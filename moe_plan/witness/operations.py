@@ -28,8 +28,8 @@ class Forward(NamedTuple):
     source: int
     """Tokens of an encoder's input."""
     routed_rows: Mapping[int, int]
-    """Rows that went through experts that hold weights, for each decoder layer that routes: a prediction where
-    a token may choose experts that hold none."""
+    """Rows that went through experts that hold weights, for each decoder layer that routes; asked for where a
+    token may choose experts that hold none."""
 
 
 def predicted_flops(inventory: Inventory, forward: Forward) -> Books:

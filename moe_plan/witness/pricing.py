@@ -6,24 +6,23 @@ thread nothing does. The classes add up to the total.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from itertools import accumulate
-from math import exp, log
 from typing import TYPE_CHECKING
 
 from moe_plan.replica.measure.fixed import OWN_BYTES
 from moe_plan.replica.measure.products import ELEMENTS, FEW, LARGE, REACHES
 from moe_plan.replica.measure.tiny import measured_name
+from moe_plan.witness.curves import interpolated, linear
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from moe_plan.replica.measure.calibrate import Rates
-    from moe_plan.replica.measure.fixed import Table
     from moe_plan.replica.measure.trace import Operation
 
 
 ROUNDS = 2
+"""Times that a forward is priced: the second time, with what others do while it runs."""
 
 
 def seconds(operations: Sequence[Operation], rates: Rates) -> dict[str, float]:
@@ -94,31 +93,27 @@ def work(operation: Operation, rates: Rates, touched_bytes: float) -> float:
 
 def near(operation: Operation, rates: Rates) -> float:
     """Seconds of work on what lies in the nearest caches."""
-    sweeps, size = rates.sweeps, operation.elements
-    walked = (operation.strips - 1) * sweeps.strip + (size * sweeps.scattered if operation.scattered else 0.0)
+    sweeps, size, width = rates.sweeps, operation.elements, operation.width
+    stepping = size * sweeps.scattered if operation.scattered else 0.0
     match operation.kind:
         case "mask":
-            return size * sweeps.mask + walked
+            each = sweeps.mask
         case "transcendental":
             known, name = sweeps.transcendental, operation.name
-            return size * known.get(name, known.get(name.removesuffix("_"), known["exp"])) + walked
-        case "softmax":
-            return size * interpolated(sweeps.softmax, operation.width)
-        case "reduction":
-            return size * interpolated(sweeps.reduction, operation.width)
-        case "gather":
-            return size * interpolated(sweeps.gather, operation.width)
-        case "scatter":
-            return size * interpolated(sweeps.scatter, operation.width)
+            each = known.get(name, known.get(name.removesuffix("_"), known["exp"]))
+        case "softmax" | "reduction" | "gather" | "scatter":
+            each = interpolated(sweeps.by_width[operation.kind], width)
         case "sort":
-            return size * interpolated(sweeps.sort, size)
+            each = interpolated(sweeps.sort, size)
         case "convolution":
-            return size * sweeps.convolution
-    return operation.bytes_moved * sweeps.elementwise + walked
+            each = sweeps.convolution
+        case _:
+            return operation.bytes_moved * sweeps.elementwise + stepping
+    return size * each + stepping
 
 
 def per_element(operation: Operation, rates: Rates, distance: float) -> float:
-    """Seconds of a product for each element of its right-hand side, which was touched `distance` bytes ago."""
+    """Seconds of a product for each element of its right-hand side, last touched `distance` bytes ago."""
     rows, products = operation.rows, rates.products
     run = operation.inner if operation.transposed else operation.columns
     few = min(rows, FEW)
@@ -145,27 +140,3 @@ def _sized(operation: Operation, rates: Rates, few: int) -> float:
 def _fetched(rates: Rates, reach: int, operation: Operation, few: int, run: int) -> float:
     tables = rates.products.few[reach][int(operation.transposed)]
     return interpolated(tables[few - 1], run)
-
-
-def linear(table: Table, size: float) -> float:
-    """Value at `size`, linear between points and beyond the last; before the first it is that of the first."""
-    if size <= table[0][0]:
-        return table[0][1]
-    sizes = [point for point, _ in table]
-    right = min(max(bisect_left(sizes, size), 1), len(table) - 1)
-    (x0, y0), (x1, y1) = table[right - 1], table[right]
-    return y0 + (y1 - y0) * (size - x0) / (x1 - x0)
-
-
-def interpolated(table: Iterable[tuple[float, float]], size: float) -> float:
-    """Value at `size`, linear between points on logarithmic axes; before the first and past the last, theirs."""
-    points = tuple(table)
-    sizes: Sequence[float] = [point for point, _ in points]
-    if size <= sizes[0] or size >= sizes[-1]:
-        return points[0][1] if size <= sizes[0] else points[-1][1]
-    right = min(max(bisect_left(sizes, size), 1), len(points) - 1)
-    (x0, y0), (x1, y1) = points[right - 1], points[right]
-    if y0 <= 0 or y1 <= 0:
-        return y1
-    share = (log(size) - log(x0)) / (log(x1) - log(x0))
-    return exp(log(y0) + share * (log(y1) - log(y0)))

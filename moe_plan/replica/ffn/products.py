@@ -24,6 +24,15 @@ Group: TypeAlias = "list[tuple[int, int]]"
 BLOCK_ELEMENTS = 1 << 19
 """Weights that are converted to float32 at a time: 2 MiB, which stay in a cache until they are multiplied."""
 
+ROW_BYTES = 16
+"""Boundary on which every row of a product's output begins: where one does not, MKL adds in another order, so
+that what comes of a row would depend on its place among others."""
+
+WIDE = torch.float32
+"""What a type is converted to that the CPU is slow in."""
+LEAST_COLUMNS = ROW_BYTES // WIDE.itemsize
+"""Columns that are converted at a time come in multiples of this, so that each begins on the boundary."""
+
 
 class ExpertWeights(NamedTuple):
     """Weights of E experts, [E, in, out]; the strides may be those of a transposed [E, out, in]."""
@@ -62,31 +71,36 @@ def is_native(dtype: torch.dtype) -> bool:
 def plain(x_nD: Tensor, y_nD: Tensor, group: Group, weights: ExpertWeights, act: Act) -> None:
     """Write a group's outputs to y, which may be x.
 
-    Allocates [n, U] for the group, and what `act` allocates for the rows of one expert.
+    Allocates `aligned` [n, U] for the group, [n, D] too where that is wider than D, and what `act` allocates
+    for the rows of one expert in turn.
     """
     sizes = [count for _, count in group]
-    up_nU = x_nD.new_empty((len(x_nD), weights.up_EDF.shape[2]))
+    up_nU = aligned(x_nD, len(x_nD), weights.up_EDF.shape[2])
+    is_aligned = y_nD.shape[1] * y_nD.element_size() % ROW_BYTES == 0
+    out_nD = y_nD if is_aligned else aligned(y_nD, *y_nD.shape)
     for (expert, _), rows, up, out in zip(
         group,
         x_nD.split_with_sizes(sizes),
         up_nU.split_with_sizes(sizes),
-        y_nD.split_with_sizes(sizes),
+        out_nD.split_with_sizes(sizes),
         strict=True,
     ):
         _product(rows, weights.up_EDF[expert], _of(weights.up_bias_EF, expert), up)
         _product(act(up), weights.down_EFD[expert], _of(weights.down_bias_ED, expert), out)
+    if not is_aligned:
+        y_nD.copy_(out_nD)
 
 
 def widened(x_nD: Tensor, y_nD: Tensor, group: Group, weights: ExpertWeights, act: Act) -> None:
     """`plain` in float32, with weights converted block by block.
 
-    Allocates, in float32, [n, D], [n, U] and `block_elements` for the group, and the biases of one block and
-    what `act` allocates for the rows of one expert in turn.
+    Allocates, in float32, `block_elements`, `aligned` [n, D] and [n, U] for the group, and in turn the biases
+    of one block and what `act` allocates for the rows of one expert.
     """
     sizes = [count for _, count in group]
-    wide_nD = x_nD.float()
-    up_nU = wide_nD.new_empty((len(x_nD), weights.up_EDF.shape[2]))
-    block = wide_nD.new_empty(block_elements(*up_nU.shape[1:], *weights.down_EFD.shape[1:]))
+    block = x_nD.new_empty(block_elements(weights), dtype=WIDE)
+    wide_nD = aligned(block, *x_nD.shape).copy_(x_nD)
+    up_nU = aligned(block, len(x_nD), weights.up_EDF.shape[2])
     for (expert, _), rows, up in zip(
         group, wide_nD.split_with_sizes(sizes), up_nU.split_with_sizes(sizes), strict=True
     ):
@@ -95,20 +109,28 @@ def widened(x_nD: Tensor, y_nD: Tensor, group: Group, weights: ExpertWeights, ac
     y_nD.copy_(wide_nD)
 
 
-def block_elements(columns: int, inputs: int, hidden: int) -> int:
-    """Of the buffer for weights, where an expert's are [hidden, columns] and [inputs, hidden]."""
-    whole = hidden * max(columns, inputs)
-    return min(whole, max(BLOCK_ELEMENTS, hidden, inputs))
+def aligned(like: Tensor, rows: int, columns: int) -> Tensor:
+    """[rows, columns] of the type of `like`, each row padded to a multiple of `ROW_BYTES`."""
+    unit = ROW_BYTES // like.element_size()
+    return like.new_empty((rows, -(-columns // unit) * unit))[:, :columns]
+
+
+def block_elements(weights: ExpertWeights) -> int:
+    """Of the buffer in which weights are converted."""
+    (_, hidden, columns), inputs = weights.up_EDF.shape, weights.down_EFD.shape[1]
+    return min(hidden * max(columns, inputs), max(BLOCK_ELEMENTS, LEAST_COLUMNS * max(hidden, inputs)))
 
 
 def _by_blocks(rows: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor, block: Tensor) -> None:
     """A product, with as many columns of the weight converted at a time as the block holds."""
     columns = len(block) // len(weight)
+    if columns < weight.shape[1]:
+        columns -= columns % LEAST_COLUMNS
     for start in range(0, weight.shape[1], columns):
         some = slice(start, start + columns)
         narrow = weight[:, some]
         wide = block[: narrow.numel()].view(narrow.shape).copy_(narrow)
-        _product(rows, wide, None if bias is None else bias[some].float(), out[:, some])
+        _product(rows, wide, None if bias is None else bias[some].to(WIDE), out[:, some])
 
 
 def _product(rows: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:

@@ -1,7 +1,8 @@
 """Peak bytes that a forward holds beside weights and cache, followed storage by storage.
 
-Every storage that an operation returns is counted from then until it is freed. Exact as long as no operation
-allocates inside itself: none of the replica's does (fused attention would, and is not used).
+Every storage that an operation returns is counted from then until it is freed. What an operation allocates
+and frees inside itself is not: fused attention would, and is not used; on a CPU, oneDNN's copy of a
+convolution's taps and its buffers inside bfloat16 products are, tens of kilobytes that do not grow with tokens.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def in_turn(operations: Operations, memory: Tensor, streamed: int) -> tuple[dict
     """
     taken: dict[str, list[float]] = {name: [] for name in operations}
     count = streamed // memory.element_size()
-    parts = memory.split(count) if count else ()
+    parts = memory.split_with_sizes([count] * (len(memory) // count)) if count else []
     rounds, begin, part, order = 0, time.perf_counter(), 0, Random(0)  # noqa: S311  an order, no secret
     while rounds < FEWEST or (rounds < ROUNDS and time.perf_counter() - begin < ROUNDS_S):
         rounds += 1

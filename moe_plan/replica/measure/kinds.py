@@ -22,9 +22,10 @@ Kind = Literal[
 PRODUCTS = frozenset({"mm", "addmm", "addmm_", "mv", "addmv"})
 BATCHED = frozenset({"bmm", "baddbmm", "baddbmm_"})
 _NAMES: dict[Kind, str] = {
-    "mask": "bitwise_and bitwise_not bitwise_or_ eq ge gt le logical_or_ lt masked_fill masked_fill_ ne where",
-    "transcendental": "cos exp exp_ expm1 gelu gelu_ log log1p log_ logaddexp sigmoid sigmoid_ silu silu_ sin "
-    "sin_ softplus tanh tanh_",
+    "mask": "bitwise_and bitwise_not bitwise_or_ eq ge gt le logical_or_ lt masked_fill masked_fill_ ne "
+    "where",
+    "transcendental": "cos exp exp_ expm1 gelu gelu_ log log1p log_ logaddexp sigmoid sigmoid_ silu silu_ "
+    "sin sin_ softplus tanh tanh_",
     "softmax": "_log_softmax _softmax logsumexp",
     "reduction": "all amax amin any argmax max mean min native_layer_norm sum",
     "gather": "embedding gather index index_select",

@@ -1,4 +1,4 @@
-"""How torch walks through tensors elementwise: dimensions are joined while every operand allows it."""
+"""How torch walks through tensors elementwise."""
 
 from __future__ import annotations
 
@@ -8,25 +8,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def loops(out: Tensor, inputs: list[Tensor]) -> tuple[int, bool]:
-    """Innermost loops of an elementwise operation, and whether they step over elements.
+def is_scattered(out: Tensor, inputs: list[Tensor]) -> bool:
+    """Whether the innermost loop of an elementwise operation steps over elements, so that none are vectors.
 
-    As torch's TensorIterator does it: dimensions in the order of the output's strides; a dimension is joined
-    with the one inside it where for every operand the two are one even step. An operand that is broadcast
-    along the innermost loop is a constant there.
+    As torch's TensorIterator orders it: by the output's strides. An operand that is broadcast along the
+    innermost loop is a constant there.
     """
-    sizes = [size for size in out.shape if size != 1]
-    if not sizes or not out.numel():
-        return 1, False
+    if not out.numel():
+        return False
     strides = [_strides(tensor, out) for tensor in (out, *inputs)]
-    order = sorted(range(len(sizes)), key=lambda d: (strides[0][d], -d))
-    inner = sizes[order[0]]
-    steps = [stride[order[0]] for stride in strides]
-    for d in order[1:]:
-        if any(stride[d] != inner * step for stride, step in zip(strides, steps, strict=True)):
-            break
-        inner *= sizes[d]
-    return out.numel() // inner, any(step not in {0, 1} for step in steps)
+    if not strides[0]:
+        return False
+    inner = min(range(len(strides[0])), key=lambda d: (strides[0][d], -d))
+    return any(stride[inner] not in {0, 1} for stride in strides)
 
 
 def _strides(tensor: Tensor, out: Tensor) -> list[int]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FEW = 4
 REACHES = (1 << 20, 12 << 20, 20 << 20, 36 << 20, 96 << 20)
 """Bytes that are cycled through: from what a core's own cache holds to what none does."""
-RUNS = (64, 128, 256, 384, 512, 768, 1536, 4096)
+RUNS = (64, 128, 256, 512, 1024, 4096)
 """Elements of the right-hand side that lie next to each other."""
 ELEMENTS, LARGE = 1 << 18, 1 << 22
 """Elements of a right-hand side, and of a large one."""
@@ -38,7 +38,7 @@ STEEP = (64, 256)
 LEFT_OVER = (5, 6, 7)
 FEWEST = 5
 SETTLING = 4
-SHORTEST_S = 0.0025
+SHORTEST_S = 0.002
 """Seconds that each measurement takes at least."""
 
 
@@ -54,7 +54,7 @@ class Products(NamedTuple):
     inner: Table
     """Times as much as that, by inner size."""
     large: tuple[tuple[float, ...], ...]
-    """Times as much as `few` for right-hand sides of LARGE elements, for [K, N] and for transposed, by rows."""
+    """Times as much as `few` where the right-hand side has LARGE elements, for both layouts, by rows."""
     out: Table
     """What each byte of the result costs, by the bytes touched since its memory was last touched."""
     itemsize: float
@@ -76,7 +76,7 @@ class Memory:
         return self.flat[start : start + count]
 
     def settle(self, reach_bytes: int) -> bool:
-        """Let the first `reach_bytes` come to lie where they will lie from now on; a cache takes a few rounds."""
+        """Let the first `reach_bytes` come to lie where they will stay; a cache takes a few rounds. True."""
         within = self.flat[: reach_bytes // self.flat.element_size()]
         for _ in range(SETTLING):
             within.sum()

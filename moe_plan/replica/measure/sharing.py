@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 KEPT_BYTES = 8 << 20
-BEYOND = (10 << 20, 12 << 20, 14 << 20, 16 << 20, 20 << 20, 28 << 20, 40 << 20)
+BEYOND = (12 << 20, 16 << 20, 20 << 20, 28 << 20, 40 << 20)
 """Bytes cycled through, to tell how far off what was kept has come to lie."""
 PAUSES_S = (0.001, 0.002, 0.004)
 ROWS, RUN = 2048, 384
-SETTLING, PASSES = 4, 4
+SETTLING, PASSES = 2, 3
 
 
 def foreign_bytes_per_s(flat: Tensor) -> float:

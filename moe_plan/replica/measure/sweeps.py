@@ -24,7 +24,6 @@ WIDTHS = (8, 64, 512, 4096)
 PICKED = (16, 256, 2048)
 TINY = 64
 SHORTEST_S = 0.002
-STRIP = 16
 PIECE = 1 << 16
 """Elements."""
 BATCH = 8
@@ -51,20 +50,14 @@ class Sweeps(NamedTuple):
     """Seconds for each byte moved in the nearest caches."""
     far: Table
     """What a byte costs more, where it was touched long ago, by the bytes touched since."""
-    strip: float
-    """Seconds of each further contiguous run."""
     scattered: float
     """Seconds for each element that is no neighbour of the one before."""
     mask: float
     """Seconds for each element that is chosen by a mask."""
     transcendental: dict[str, float]
     """Seconds for each element, by function."""
-    softmax: Table
-    """Seconds for each element, by the width of a row; so too the next."""
-    reduction: Table
-    gather: Table
-    """Seconds for each byte of rows picked by index, by bytes of a row; so too of rows added by index."""
-    scatter: Table
+    by_width: dict[str, Table]
+    """Seconds for each element of a softmax, a reduction, of rows picked or added by index, by width."""
     sort: Table
     """Seconds for each element, by elements."""
     convolution: float
@@ -79,14 +72,15 @@ def sweeps(device: torch.device, dtype: torch.dtype, flat: Tensor) -> Sweeps:
     return Sweeps(
         elementwise=bench.rate(lambda x: x.mul_(1.0)) / (2 * dtype.itemsize),
         far=bench.far(flat),
-        strip=bench.strip(),
         scattered=bench.scattered(),
         mask=bench.per_element(_masked, MIDDLE // TINY, TINY),
         transcendental={name: bench.rate(work) for name, work in ACTIVATIONS.items()} | bench.masked_exp(),
-        softmax=bench.by_width(WIDTHS, lambda x: partial(torch.softmax, x, -1)),
-        reduction=bench.by_width(WIDTHS, lambda x: partial(torch.mean, x, -1, keepdim=True)),
-        gather=bench.by_width(PICKED, _picked),
-        scatter=bench.by_width(PICKED, _added),
+        by_width={
+            "softmax": bench.by_width(WIDTHS, lambda x: partial(torch.softmax, x, -1)),
+            "reduction": bench.by_width(WIDTHS, lambda x: partial(torch.mean, x, -1, keepdim=True)),
+            "gather": bench.by_width(PICKED, _picked),
+            "scatter": bench.by_width(PICKED, _added),
+        },
         sort=bench.by_elements(_sorted),
         convolution=bench.convolution(),
         batch=bench.batch(),
@@ -114,13 +108,15 @@ class Bench:
     def far(self, flat: Tensor) -> Table:
         """Of pieces that are met again after so many bytes, above those that were only just met."""
         memory = Memory(flat)
-        near, *others = (
-            self.seconds(lambda reach=reach: memory.piece(PIECE, reach).mul_(1.0))
-            / (2 * PIECE * flat.itemsize)
-            for reach in (0, *REACHES[1:])
-        )
+        near, *others = (self._met_again(memory, reach) for reach in (0, *REACHES[1:]))
         points = zip(REACHES[1:], others, strict=True)
         return ((float(REACHES[0]), 0.0), *((float(reach), max(each - near, 0.0)) for reach, each in points))
+
+    def _met_again(self, memory: Memory, reach: int) -> float:
+        def multiply() -> None:
+            memory.piece(PIECE, reach).mul_(1.0)
+
+        return self.seconds(multiply) / (2 * PIECE * self.itemsize)
 
     def by_width(self, widths: tuple[int, ...], made: Made) -> Table:
         """Seconds for each element, by the width of a row."""
@@ -138,13 +134,6 @@ class Bench:
             return lambda: torch.exp(half, out=x)
 
         return {"exp_": self.per_element(made, MIDDLE // TINY, TINY)}
-
-    def strip(self) -> float:
-        """Of a product of columns, above the same product of whole rows."""
-        x = self.new(MIDDLE // STRIP, 2 * STRIP)
-        left, right, whole = x[:, :STRIP], x[:, STRIP:], x.view(2, -1)
-        taken = self.seconds(lambda: left.mul_(right)) - self.seconds(lambda: whole[0].mul_(whole[1]))
-        return max(taken, 0.0) / len(x)
 
     def scattered(self) -> float:
         """Of every other element, above neighbours."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -55,9 +56,9 @@ def measured_name(name: str) -> str:
 
 def tiny_operations(device: torch.device, dtype: torch.dtype) -> dict[str, Callable[[], object]]:
     """By name, as `Operation` has it."""
-    new = {"device": device, "dtype": dtype}
-    x, y, w = torch.ones(ROWS, WIDTH, **new), torch.ones(ROWS, WIDTH, **new), torch.ones(WIDTH, WIDTH, **new)
-    boxes, bias = torch.ones(ROWS, ROWS, WIDTH, **new), torch.ones(WIDTH, **new)
+    new = partial(torch.ones, device=device, dtype=dtype)
+    x, y, w = new(ROWS, WIDTH), new(ROWS, WIDTH), new(WIDTH, WIDTH)
+    boxes, bias = new(ROWS, ROWS, WIDTH), new(WIDTH)
     return {**_joined(x, y), **_moved(x, y), **_made(x), **_views(x), **_products(x, w, boxes, bias)}
 
 
@@ -120,8 +121,8 @@ def _views(x: Tensor) -> dict[str, Callable[[], object]]:
         "select": lambda: x[1],
         "slice": lambda: x[1:3],
         "split": lambda: x.chunk(2, 1),
-        "split_with_sizes": lambda: line.split([PARTS // 2] * 2),
-        "split into parts": lambda: line.split([1] * PARTS),
+        "split_with_sizes": lambda: line.split_with_sizes([PARTS // 2] * 2),
+        "split into parts": lambda: line.split_with_sizes([1] * PARTS),
     }
 
 

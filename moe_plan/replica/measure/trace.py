@@ -11,15 +11,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from moe_plan.replica.measure.kinds import kind_of
-from moe_plan.replica.measure.loops import loops
+from moe_plan.replica.measure.loops import is_scattered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
 
+    from torch import UntypedStorage
+
     from moe_plan.replica.measure.kinds import Kind
 
 _REPLICA = str(Path(__file__).parents[1])
+_DRAWING = {str(Path(_REPLICA, "routing.py")), str(Path(_REPLICA, "ffn", "distinct.py"))}
 _ONE_NUMBER = 2
 """Arguments of an operation on a tensor and a number."""
 
@@ -43,8 +46,6 @@ class Operation(NamedTuple):
     """Bytes of every input and output."""
     width: int = 1
     """Elements of one row: of what is reduced, sorted or picked at a time."""
-    strips: int = 0
-    """Contiguous runs that an elementwise operation works through one after the other."""
     scattered: bool = False
     """Whether its neighbouring elements are not neighbours in memory."""
     results: int = 1
@@ -65,7 +66,11 @@ class Operation(NamedTuple):
 
 
 class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch declares no types here
-    """Records every operation of what runs inside it, in order."""
+    """Records every operation of what runs inside it, in order.
+
+    All memory that it sees is kept until it is gone itself, so that nothing new is taken for what stood at
+    the same place before. On the meta device that costs nothing.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -73,6 +78,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch decla
         self._touched_bytes = 0
         self._last: dict[tuple[int, int], int] = {}
         self._written: dict[int, int] = {}
+        self._held: list[UntypedStorage] = []
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -81,14 +87,17 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch decla
         out = func(*args, **(kwargs or {}))
         name = str(func._overloadpacket).removeprefix("aten.")  # noqa: SLF001  as torch's own modes do
         results = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
-        if not (name == "_to_copy" and results[0].is_meta and not args[0].is_meta):
-            # A routing comes from the CPU: where the weights are on the CPU too, nothing is copied.
+        site = _site()
+        drawn = site[0] in _DRAWING
+        copied = name == "_to_copy" and results[0].is_meta and not args[0].is_meta
+        # A forced routing is drawn before anything is timed, and where weights are on the CPU it is there.
+        if not drawn and not copied:
             found = operation(name, args, results)
             back = self._written.get(found.written_bytes)
             recycled = None if back is None else self._touched_bytes - back
             distance = self._touch(found, args, results)
             self._written[found.written_bytes] = self._touched_bytes
-            self.operations.append(found._replace(distance=distance, recycled=recycled, site=_site()))
+            self.operations.append(found._replace(distance=distance, recycled=recycled, site=site))
         return out
 
     def _touch(self, found: Operation, args: tuple[Any, ...], results: list[Tensor]) -> int | None:
@@ -103,9 +112,12 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch decla
         if found.kind in {"gather", "scatter"}:
             # Only rows of it are touched.
             tensors = [tensor for tensor in tensors if tensor is not main]
-        fresh = [t for t in (*tensors, *results) if _place(t) not in self._last]
-        self._touched_bytes += min(sum(map(_bytes, fresh)), found.bytes_moved)
-        self._last.update((_place(t), self._touched_bytes) for t in (*tensors, *results))
+        # A result is not new: an allocator gives it what was just given back.
+        fresh = sum(_bytes(tensor) for tensor in tensors if _place(tensor) not in self._last)
+        self._touched_bytes += min(fresh, found.bytes_moved)
+        for tensor in (*tensors, *results):
+            self._last[_place(tensor)] = self._touched_bytes
+            self._held.append(tensor.untyped_storage())
         return distance
 
 
@@ -124,7 +136,7 @@ def _main(found: Operation, tensors: list[Tensor]) -> Tensor | None:
 
 
 def _place(tensor: Tensor) -> tuple[int, int]:
-    return tensor.untyped_storage()._cdata, tensor.storage_offset()  # noqa: SLF001  a meta tensor has no address
+    return tensor.untyped_storage()._cdata, int(tensor.storage_offset())  # noqa: SLF001  a meta tensor has no address
 
 
 def operation(name: str, args: Sequence[Any], out: list[Tensor]) -> Operation:
@@ -144,8 +156,8 @@ def operation(name: str, args: Sequence[Any], out: list[Tensor]) -> Operation:
     found = Operation(kind, name, elements=largest, bytes_moved=moved, width=width, results=len(out))
     found = found._replace(written_bytes=written)
     if kind in {"elementwise", "mask", "transcendental"} and out:
-        strips, scattered = loops(out[0], [t for t in tensors if t.dim() <= out[0].dim()])
-        return found._replace(strips=strips, scattered=scattered)
+        joined = [tensor for tensor in tensors if tensor.dim() <= out[0].dim()]
+        return found._replace(scattered=is_scattered(out[0], joined))
     return found
 
 

@@ -134,7 +134,7 @@ def _projected(tape: Tape, spec: CompressedAttention, run: Run, out: int) -> int
     """The output of low rank, group by group, then of all groups; frees `out` and returns its own."""
     low = tape.take(run.rows * spec.o_groups * spec.o_rank * run.itemsize)
     # Groups stand one after the other, and are no rows until they are copied.
-    copied = tape.take(low) if spec.o_groups > 1 and run.rows > 1 else 0
+    copied = tape.take(low) if min(spec.o_groups, spec.o_rank, run.rows) > 1 else 0
     wide = tape.take(run.wide)
     tape.give(low, copied, out)
     return wide

@@ -30,7 +30,7 @@ def _scanned(tape: Tape, spec: Mamba1, run: Run) -> int:
     values = tape.take(FP32 * run.rows * spec.inner)
     tape.stage("mamba scan")
     one = FP32 * spec.inner * spec.state
-    rates = scan.rates(tape, run, spec.inner * spec.state)
+    rates = tape.swap(scan.widened(tape, run, spec.inner * spec.state), one)
     if spec.inner > 1 and spec.state > 1:
         rates = tape.swap(rates, one)
     decay = tape.take(run.sequences * one)

@@ -45,7 +45,8 @@ def moments(tape: Tape, spec: MlaAttention, run: Run) -> int:
     tape.give(query, seen)
     tape.stage("mla output")
     # What the absorbed form mixes stands head by head, and is no row until it is copied.
-    flat = tape.take(out) if run.absorbed and spec.heads > 1 and run.rows > 1 else 0
+    apart = run.absorbed and min(spec.heads, spec.v_dim, run.rows) > 1
+    flat = tape.take(out) if apart else 0
     wide = tape.take(run.wide)
     tape.give(out, flat)
     return wide

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 GROUP_ROWS = 512
 """Rows, at most, that are gathered and worked on together."""
 BLOCK_ELEMENTS = 1 << 19
-"""Weights that are converted to float32 at a time, where the compute type is slow."""
+"""Weights, at most, that are converted to float32 at a time, where the compute type is slow."""
 
 
 def moments(tape: Tape, spec: MoeFfn, run: Run, counts: tuple[int, ...]) -> int:
@@ -90,7 +90,8 @@ def _widened(tape: Tape, spec: MoeFfn, run: Run, group: list[int]) -> None:
     columns = dense.up_columns(spec, spec.width)
     rows = tape.take(FP32 * sum(group) * run.hidden)
     up = tape.take(FP32 * sum(group) * columns)
-    elements = max(BLOCK_ELEMENTS, run.hidden, spec.width)
+    whole = run.hidden * max(columns, spec.width)
+    elements = min(whole, max(BLOCK_ELEMENTS, run.hidden, spec.width))
     block = tape.take(FP32 * elements)
     dense.activated(tape, spec, FP32 * max(group) * spec.width)
     if spec.bias:

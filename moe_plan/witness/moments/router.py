@@ -109,7 +109,8 @@ def _scaled(tape: Tape, spec: MoeFfn, run: Run, first: int) -> int:
 
 def _sparsemixer(tape: Tape, spec: MoeFfn, tokens: int) -> int:
     """Bytes of ids and weights, made slot after slot over the scores that are left."""
-    each, one = FP32 * tokens * spec.experts, FP32 * tokens
+    choices = spec.experts + spec.zero_experts
+    each, one = FP32 * tokens * choices, FP32 * tokens
     held = tape.take(each)
     best = far = left = 0
     for _ in range(spec.top_k):
@@ -118,7 +119,7 @@ def _sparsemixer(tape: Tape, spec: MoeFfn, tokens: int) -> int:
         tape.give(best)
         best = better
         both = tape.take(each) + tape.take(each)
-        further = tape.swap(tape.swap(both, each), BOOL * tokens * spec.experts)
+        further = tape.swap(tape.swap(both, each), BOOL * tokens * choices)
         tape.give(far)
         far = further
         shares = tape.swap(tape.take(each), each)
