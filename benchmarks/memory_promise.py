@@ -79,7 +79,7 @@ def _run(name: str, promise_mib: int, tokens: int) -> None:
 
 
 def _refused(name: str) -> None:
-    command = [Path(sys.executable).parent / "moe-plan", "verify", name, "--scale", "1", "--quiet"]
+    command = [str(Path(sys.executable).parent / "moe-plan"), "verify", name, "--scale", "1", "--quiet"]
     start = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     print(

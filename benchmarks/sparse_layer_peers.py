@@ -14,6 +14,7 @@ from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeExperts
 
 from moe_plan.replica.ffn.activations import activation
 from moe_plan.replica.ffn.experts import Choice, ExpertWeights, PackedExperts, pack, packable, run_experts
+from moe_plan.replica.ffn.products import is_native
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +81,9 @@ def competitors(name: str, shape: Shape, dtype: torch.dtype) -> dict[str, Forwar
     found: dict[str, Forward] = {}
     if packable(outputs_first):
         found["ours"] = ours(pack(outputs_first))
-    plain = ExpertWeights(outputs_first.up_EDF.contiguous(), outputs_first.down_EFD.contiguous())
+    plain = outputs_first
+    if is_native(dtype):
+        plain = ExpertWeights(outputs_first.up_EDF.contiguous(), outputs_first.down_EFD.contiguous())
     found["unpacked" if found else "ours"] = ours(plain)
     for peer in PEERS:
         module = _module(name, shape, peer)

@@ -1,7 +1,7 @@
 """Time that the calibrated roofline predicts for prefill and decode, beside the clock, over a grid.
 
     OMP_NUM_THREADS=1 python benchmarks/time_roofline.py [--models NAME,...] [--mib 256,128]
-        [--shapes 1x128,4x64] [--rounds 3] [--runs 3] [--classes]
+        [--shapes 1x128,4x64] [--rounds 4] [--runs 2] [--classes]
 
 Each model is shrunk to the largest scale whose weights fit in so many MiB (more than the last cache, as a
 real model's), recorded on the meta device, priced, and run. In every round the device is calibrated
@@ -142,8 +142,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--models", default=MODELS)
     parser.add_argument("--mib", default="256,128", help="weights at most, for each a scale")
     parser.add_argument("--shapes", default=SHAPES, help="sequences x tokens of the prefill")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--runs", type=int, default=3, help="of each shape in a round")
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--runs", type=int, default=2, help="of each shape in a round")
     parser.add_argument("--classes", action="store_true", help="shares of the predicted time by class")
     return parser.parse_args()
 

@@ -52,6 +52,11 @@ CODES: Mapping[str, str] = MappingProxyType(
         "MP153": "a routing file of another model: layers or experts that it has not, or that are missing",
         "MP154": "an expert that a routing file counts twice",
         "MP155": "a routing file in which fewer experts have tokens than one token chooses",
+        "MP160": "a figure whose source is not among the file's sources",
+        "MP161": "an accelerator of which no memory is given",
+        "MP162": "a figure in the wrong unit, or one that no hardware has",
+        "MP163": "a system or instance of an accelerator or slice that is not there",
+        "MP164": "counts of a system that contradict each other",
         "MP201": "warning: a word that YAML 1.1 reads as true or false was read as text",
         "MP202": "warning: a block is defined and never used",
         "MP203": "warning: a published figure that the layers do not sum to",
@@ -61,6 +66,9 @@ CODES: Mapping[str, str] = MappingProxyType(
         "MP304": "no layer of this number",
         "MP305": "no component of this name",
         "MP306": "no routed experts in this model, or in this layer of it",
+        "MP307": "no hardware of this name in the catalogue",
+        "MP308": "hardware that is written in a way which is not understood",
+        "MP309": "no accelerator of this name with this memory, vendor or slice",
     }
 )
 """What each code means. Codes are never reused; 1xx are faults in a file, 2xx

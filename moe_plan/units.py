@@ -21,6 +21,13 @@ BYTE_UNITS = {
     "GiB": 1 << 30,
     "TiB": 1 << 40,
 }
+_RATES = {"GB/s": 10**9, "TB/s": 10**12, "GiB/s": 1 << 30}
+_RATES |= {
+    f"{prefix}{what}/s": factor
+    for prefix, factor in (("T", 10**12), ("P", 10**15))
+    for what in ("FLOP", "OP")
+}
+_QUANTITY_UNITS = {**BYTE_UNITS, **_RATES, "W": 1, "kW": 10**3}
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _SHOWN = 40
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([A-Za-z]+)")
@@ -49,6 +56,15 @@ def byte_size(text: str) -> int:
             return n_bytes
     message = f"{text[:_SHOWN]!a} is not a size such as 2GiB or 500MB; units are {', '.join(BYTE_UNITS)}"
     raise ValueError(message)
+
+
+def quantity(text: str) -> int:
+    """A figure of a data sheet in bytes, bytes/s, FLOP/s or W: `3350 GB/s` is 3350000000000.
+
+    Whole units, rounded down. Raises KeyError or decimal.InvalidOperation for what is no such figure.
+    """
+    number, _, unit = text.partition(" ")
+    return int(Decimal(number) * _QUANTITY_UNITS[unit])
 
 
 def scale_factor(text: str) -> Fraction:

@@ -9,7 +9,8 @@ from mutants_experts import EXPERTS
 from mutants_gqa import GQA_BUGS
 from mutants_layers import LAYERS_AND_PARTS
 from mutants_parallel import PARALLEL
-from mutants_replica_attention import ABSORBED, CACHES, CHOSEN, POSITIONS, SCORES, WINDOWS
+from mutants_profile import PROFILES
+from mutants_replica_attention import ABSORBED, CACHES, CHOSEN, ENTRIES, POSITIONS, SCORES, WINDOWS
 from mutants_replica_experts import CHOICES, MIXING, ROUTERS
 from mutants_replica_model import JOINED, LEDGER, STATES
 
@@ -29,6 +30,7 @@ MUTANTS = (
     *SCORES,
     *ABSORBED,
     *CHOSEN,
+    *ENTRIES,
     *POSITIONS,
     *ROUTERS,
     *MIXING,
@@ -37,4 +39,5 @@ MUTANTS = (
     *JOINED,
     *LEDGER,
     *PARALLEL,
+    *PROFILES,
 )

@@ -16,6 +16,9 @@ STORES = "test_replica_by_hand.test_a_store_gives_back_the_last_entries"
 REACHES = "test_replica_by_hand.test_windows_and_chunks"
 OPTIONS = "test_replica_by_hand.test_options_of_attention"
 LATENTS = "test_replica_by_hand.test_latent_attention"
+SPANS = "replica/attention/spans.py"
+COMPRESSOR = "replica/attention/compressor.py"
+PIECES = "test_replica_by_hand.test_compressed_entries_in_pieces"
 INDEXED = "test_replica_by_hand.test_what_an_indexer_chooses"
 YARN = "test_replica_by_hand.test_latent_attention_under_yarn"
 BUCKETS = "test_replica_by_hand.test_buckets_of_distances"
@@ -143,6 +146,20 @@ ABSORBED = (
            "base * rank_scale * softmax_scale_factor(spec.rope)", "base * rank_scale", YARN),
     Mutant("every key expanded again in decode", "replica/call.py", "self.start > 0 and self.tokens == 1",
            "False", WITNESS),
+)  # fmt: skip
+
+ENTRIES = (
+    Mutant("halves of a full ring the wrong way round", COMPRESSOR, "if self.overlap and new_BTW.shape[1] == 1",
+           "if False and new_BTW.shape[1] == 1", PIECES),
+    Mutant("the entry before a new one forgotten", COMPRESSOR, "lead = self.overlap if made.start else 0",
+           "lead = 0", PIECES),
+    Mutant("room for one entry's tokens where two overlap", COMPRESSOR,
+           "pending = self.ratio * (1 + self.overlap)", "pending = self.ratio", PIECES),
+    Mutant("an entry is seen a token late", SPANS, "torch.arange(self.positions.start + 1, self.positions.stop + 1,",
+           "torch.arange(self.positions.start, self.positions.stop,", PIECES),
+    Mutant("vectors of a window and their mask a token apart", "replica/attention/compressed.py",
+           "near = seen.window_BWd[:, low - seen.first : queries.stop - seen.first]",
+           "near = seen.window_BWd[:, low - seen.first : queries.stop - seen.first].roll(1, 1)", PIECES),
 )  # fmt: skip
 
 CHOSEN = (

@@ -59,6 +59,7 @@ OPTIONS = {
         ]
     ),
     "models": sorted([*COMMON, "--attention", "--dense", "--max-total", "--min-total", "--moe", "--sort"]),
+    "hardware": sorted([*COMMON, "--kind", "--local", "--vendor"]),
     "schema": ["--debug", "--help", "-h"],
     "help": ["--debug", "--help", "-h"],
 }
@@ -122,6 +123,29 @@ class TestSchema:
             spec = yaml.safe_load(path.read_text(encoding="utf-8"))
             validator.validate(spec)
             assert not validator.is_valid({**spec, "topk": 1})
+
+
+class TestHardwareSchema:
+    text = (ROOT / "schemas" / "hardware-v1.json").read_text(encoding="utf-8")
+
+    def test_the_command_prints_the_committed_file(self):
+        assert run_cli("schema", "hardware") == (0, self.text, "")
+
+    def test_editors_can_use_it(self):
+        schema = json.loads(self.text)
+        assert schema["title"] == "moe-plan hardware spec v1"
+        assert "prefixItems" not in self.text
+        jsonschema.Draft202012Validator.check_schema(schema)
+        jsonschema.Draft7Validator.check_schema(schema)
+
+    def test_it_accepts_the_catalogue_and_refuses_unknown_keys(self):
+        import yaml
+
+        validator = jsonschema.Draft202012Validator(json.loads(self.text))
+        for path in sorted((ROOT / "hardware_specs").glob("*.yaml")):
+            spec = yaml.safe_load(path.read_text(encoding="utf-8"))
+            validator.validate(spec)
+            assert not validator.is_valid({**spec, "vram": 1}), path.name
 
 
 def test_the_console_script_is_the_module():

@@ -221,6 +221,9 @@ def test_under_torchrun_the_first_rank_prints(tmp_path):
     first = run_fake("differs=8", MODEL, *files, **torchrun(0, 3))
     assert first.code == 10
     assert "over 3 ranks" in first.out
+    assert "4,096 tokens" not in first.out
+    # A container may say that its one process is the first of one.
+    assert "over" not in run_fake("", MODEL, "--tokens", "1", **torchrun(0, 1)).out.splitlines()[0]
     assert json.loads((tmp_path / "ranks.json").read_text())["ranks"] == 3
     ran = run_fake("ctrl-c=1", MODEL, **torchrun(2, 3))
     assert ran == (130, "", "")

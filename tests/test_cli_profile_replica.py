@@ -61,7 +61,7 @@ def test_ctrl_c_in_earnest(small_spec):
     with open(slave, "wb") as terminal:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=terminal, env=bare_environment(OMP_NUM_THREADS="1"),
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
         )  # fmt: skip
     shown = b""
     try:

@@ -18,6 +18,7 @@ FLOOR = {
     "text": 0,
     "errors": 1,
     "spec": 2,
+    "hardware": 2.5,
     "anatomy": 3,
     # Beside the inventory, not on it: the replica is the other book of a double entry.
     "replica": 3,
@@ -38,6 +39,7 @@ HEAVY = {
     "click": {"cli", "__main__"},
     "rich": {"report", "cli", "__main__"},
     "numpy": set(),
+    "pynvml": set(),
     "matplotlib": {"report"},
     "transformers": set(),
     "requests": set(),

@@ -15,13 +15,14 @@ else:
 
 from mixers import HIDDEN, at_once, call_of, difference, in_pieces, inputs, made
 
+from moe_plan.replica.attention.compressed import Compressed
 from moe_plan.replica.attention.gqa import GroupedQueryAttention, Widths
 from moe_plan.replica.attention.mla import MlaMixer
 from moe_plan.replica.attention.relative import position_bias
 from moe_plan.replica.norm import rms
 from moe_plan.replica.rope import inverse_frequencies, tables
 from moe_plan.replica.store import Fixed, Store
-from moe_plan.spec.attention import Attention, Indexer, MlaAttention
+from moe_plan.spec.attention import Attention, CompressedAttention, Indexer, MlaAttention
 from moe_plan.spec.model import Norm
 from moe_plan.spec.rope import Llama3, Rope, Temperature, Yarn
 
@@ -426,6 +427,23 @@ def latent_of(ours, x, at: int, places: list[list[int]]):
             )
         outs.append(ours.o @ torch.cat(heads))
     return torch.stack(outs)
+
+
+# Compressed attention.
+
+
+def test_compressed_entries_in_pieces():
+    """What waits for an entry, and the entry before it, are there when it is complete."""
+    sizes = {"heads": 4, "head_dim": 6, "q_rank": 5, "o_groups": 2, "o_rank": 3, "window": 3, "sinks": True}
+    x = inputs(2, 14)
+    for ratio in (2, 3):
+        for overlap in (False, True):
+            spec = CompressedAttention(kind="compressed", ratio=ratio, overlap=overlap, **sizes)
+            ours = made(Compressed(spec, HIDDEN, PLAIN))
+            expected = at_once(ours, x)
+            for pieces in ([14], [1] * 14, [5, 1, 1, 4, 3], [1, 7, 1, 5]):
+                mixed = in_pieces(ours, x, pieces, query_block=4)
+                assert difference(mixed, expected) < CLOSE, (ratio, overlap, pieces)
 
 
 # Frequencies that are stretched.

@@ -267,12 +267,16 @@ def test_outputs_first_weights_give_the_same(dtype):
     assert_close(run_experts(x, choice, turned, act), expected, 0.2 * TYPES[dtype])
 
 
+@pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("block", [1, 64, 1 << 19])
-def test_a_slow_type_is_multiplied_in_float32(monkeypatch, block):
-    """Whatever columns are converted at a time: one, a few, all."""
+def test_a_slow_type_is_multiplied_in_float32(monkeypatch, block, turned):
+    """However much is converted at a time, and however weights lie: rows and columns are cut in odd places."""
     monkeypatch.setattr(layer, "is_native", lambda dtype: dtype == torch.float32)
     monkeypatch.setattr(products, "BLOCK_ELEMENTS", block)
     x, weights, choice = made(Shape(), dtype=torch.bfloat16, bias=True)
+    if turned:
+        turn = (w.transpose(1, 2).contiguous().transpose(1, 2) for w in weights[:2])
+        weights = ExpertWeights(*turn, *weights[2:])
     act = activation("silu", gated=True)
     truth = run_experts_by_loop(x.double(), double(choice), double(weights), act)
     # Rounded to bfloat16 only where an expert's rows end and at the end: closer than bfloat16 all through.

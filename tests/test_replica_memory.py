@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from moe_plan.errors import ReplicaError, UnavailableError
-from moe_plan.replica import memory
+from moe_plan.hardware import host
 from moe_plan.replica.memory import Available, available_memory, budget_bytes, cuda_memory, guard
 
 GIB = 1 << 30
@@ -250,12 +250,12 @@ Pages throttled:                              0.
 
 class TestOtherSystems:
     def test_macos_pages(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(memory.subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=VM_STAT))
+        monkeypatch.setattr(host.subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=VM_STAT))
         assert available_memory(tmp_path, "darwin").bytes == 6000 * 16384
 
     @pytest.mark.parametrize("stdout", ["", "page size of 16384 bytes", VM_STAT.replace("16384", "many")])
     def test_macos_that_prints_something_else(self, tmp_path, monkeypatch, stdout):
-        monkeypatch.setattr(memory.subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=stdout))
+        monkeypatch.setattr(host.subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=stdout))
         with pytest.raises(UnavailableError, match="vm_stat"):
             available_memory(tmp_path, "darwin")
 
@@ -263,7 +263,7 @@ class TestOtherSystems:
         def fail(*_, **__):
             raise FileNotFoundError
 
-        monkeypatch.setattr(memory.subprocess, "run", fail)
+        monkeypatch.setattr(host.subprocess, "run", fail)
         with pytest.raises(UnavailableError, match="FileNotFoundError"):
             available_memory(tmp_path, "darwin")
 

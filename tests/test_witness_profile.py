@@ -13,6 +13,7 @@ from moe_plan.errors import InputError, ReplicaError
 from moe_plan.plan.profiling import TWINS, Request, Routing
 from moe_plan.plan.routed_layers import routed_layer, routed_layers
 from moe_plan.replica.memory import Available
+from moe_plan.replica.shrink import shrink
 from moe_plan.spec.load import parse_spec
 from moe_plan.witness.profile_layer import DEFAULT_BYTES, default_scale, layers_at
 from moe_plan.witness.profile_memory import Asked, moment_bytes, needed_bytes
@@ -108,6 +109,8 @@ def test_flops_and_bytes_are_those_of_the_rows_and_of_the_experts_touched():
     expert = 3 * 16 * 20
     # Router, latent down and up, shared expert, its gate; the correction bias is no parameter.
     matrices = 9 * 40 + 2 * 40 * 16 + 3 * 40 * 24 + 40
+    # 4,560 parameters and 3 or 7 experts, in multiples of eight columns of 3 x 40.
+    assert [layers.size(twin).width for twin in TWINS] == [20, 64, 96]
     tokens = torch.tensor([[0, 1, 2], [0, 1, 7], [7, 8, 0], [5, 7, 8]])
     x_BTD = hidden_states(layers, 4, "fp32", CPU)
     sparse = runner(layers)
@@ -239,6 +242,24 @@ def test_a_model_over_ranks_routes_as_published():
     # Layers that were left out take their counts with them: the first that routes speaks for its block.
     assert routing["layers"] == [[3] * 256 if layer in kept else [] for layer in range(max(kept) + 1)]
     assert (routing["kind"], routing["seed"]) == ("counts", 5)
+
+
+def test_experts_that_shrinking_leaves_out_are_put_back():
+    text = ODD.replace(b"experts: 6, top_k: 2", b"experts: 8192, top_k: 4").replace(
+        b"hidden: 40", b"hidden: 256"
+    )
+    spec = parse_spec(text.replace(b"width: 24,", b"width: 64,"), "many.yaml")
+    request = Request(scale=Fraction(1, 16))
+    (shrunk, model) = (
+        shrink(spec, request.scale).spec,
+        profile_ranks.sized(spec, request, profile_ranks.Over(2, 9)).spec,
+    )
+    assert shrunk.ffn["plain"].experts < 8192
+    assert (model.ffn["plain"].experts, model.ffn["plain"].top_k) == (8192, 4)
+    assert model.ffn["plain"].width == shrunk.ffn["plain"].width < 64
+    assert model.ffn["dense"] == shrunk.ffn["dense"]
+    layers = layers_at(spec, routed_layer(spec, 2), request.scale)
+    assert (layers.sparse.experts, layers.sparse.width) == (8192, shrunk.ffn["plain"].width)
 
 
 def test_sequences_are_dealt_out_evenly():

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from moe_plan.cli import exit_codes, profile_command, verify_command
+from moe_plan.cli import exit_codes, hardware_command, profile_command, verify_command
 from moe_plan.cli.options import (
     Action,
     Attention,
@@ -162,14 +162,23 @@ def models(
     return action
 
 
-@app.command(epilog=EPILOG, short_help="The JSON Schema of a model spec, for editors.")
-def schema(*, debug: Debug = False) -> Action:  # noqa: ARG001  main looks for it
-    """The JSON Schema of a model spec, for editors: # yaml-language-server: $schema=..."""
+app.command(epilog=EPILOG, short_help=hardware_command.SUMMARY)(hardware_command.hardware)
+
+
+@app.command(epilog=EPILOG, short_help="The JSON Schema of a spec, for editors.")
+def schema(
+    of: Annotated[
+        Literal["model", "hardware"], typer.Argument(metavar="[SPEC]", help="Of which spec.")
+    ] = "model",
+    *,
+    debug: Debug = False,  # noqa: ARG001  main looks for it
+) -> Action:
+    """The JSON Schema of a model or hardware spec, for editors: # yaml-language-server: $schema=..."""
 
     def action() -> int:
         from moe_plan.cli import schema as command  # noqa: PLC0415
 
-        return command.run()
+        return command.run(of)
 
     return action
 

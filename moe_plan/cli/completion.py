@@ -15,6 +15,17 @@ def complete_model(incomplete: str) -> list[str]:
     return [name for name in names() if name.startswith(incomplete)]
 
 
+def complete_hardware(incomplete: str) -> list[str]:
+    """Names of hardware that start with `incomplete`; with a slash in it, YAML files and folders."""
+    if os.sep in incomplete or incomplete.startswith("."):
+        return _paths(incomplete)
+    from moe_plan.hardware.names import names  # noqa: PLC0415
+    from moe_plan.spec.hardware_catalogue import catalogue  # noqa: PLC0415
+
+    known = {entry.name for _, entry in names(catalogue())}
+    return sorted(name for name in known if name.startswith(incomplete))
+
+
 def complete_component(incomplete: str) -> list[str]:
     """Components that a tensor can have."""
     from moe_plan.estimate.params import COMPONENTS  # noqa: PLC0415

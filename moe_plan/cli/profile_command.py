@@ -49,7 +49,7 @@ Tokens = Annotated[
         "--tokens",
         metavar="LIST",
         parser=tokens_text,
-        help="Tokens per batch: 1..4096 (powers of two, the default without --ranks), 1,8,64.",
+        help="Tokens per batch: 1..4096 (powers of two; the default), 1,8,64,512 (with --ranks).",
         show_default=False,
     ),
 ]
@@ -140,12 +140,13 @@ def profile(
         from moe_plan.cli import profile as command  # noqa: PLC0415
         from moe_plan.cli import profile_values as values  # noqa: PLC0415
         from moe_plan.cli.output import Output  # noqa: PLC0415
-        from moe_plan.cli.profile_ranks import Wanted  # noqa: PLC0415
+        from moe_plan.cli.profile_ranks import Wanted, is_asked  # noqa: PLC0415
         from moe_plan.plan.profiling import Request  # noqa: PLC0415
         from moe_plan.units import scale_factor  # noqa: PLC0415
 
+        wanted = Wanted(model, plot, ranks, timeout, detailed_exitcode)
         request = Request(
-            values.batches(tokens or (values.BATCHES if ranks is None else values.BATCHES_OVER_RANKS)),
+            values.batches(tokens or (values.BATCHES_OVER_RANKS if is_asked(wanted) else values.BATCHES)),
             values.routing(routing),
             layer,
             scale_factor(scale) if scale else None,
@@ -156,7 +157,6 @@ def profile(
             seed,
             threads,
         )
-        wanted = Wanted(model, plot, ranks, timeout, detailed_exitcode)
         return command.run(wanted, request, Output(format, tuple(output or ()), color, quiet))
 
     return action

@@ -51,7 +51,11 @@ class Delivery(NamedTuple):
 
 def is_asked(wanted: Wanted) -> bool:
     """Whether ranks are asked for, or torchrun or srun has started this process as one of several."""
-    return wanted.ranks is not None or joined(os.environ) is not None
+    if wanted.ranks is not None:
+        return True
+    place = joined(os.environ)
+    # A container may say that its one process is the first of one.
+    return place is not None and place.ranks > 1
 
 
 def run(spec: ModelSpec, wanted: Wanted, request: Request, delivery: Delivery) -> int:

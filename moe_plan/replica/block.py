@@ -78,7 +78,7 @@ def fill(made: Tensor, start: Start, size: int, generator: torch.Generator) -> N
 
     A piece at a time: drawn all at once, they would take as much memory again as the largest tensor.
     """
-    for piece in made.view(-1).split(DRAWN):
+    for piece in made.view(-1).split(DRAWN):  # type: ignore[no-untyped-call]  # torch declares no types
         if start == "index":
             drawn = torch.randint(0, size, piece.shape, generator=generator)
         elif start == "decay":

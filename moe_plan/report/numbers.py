@@ -32,6 +32,12 @@ def flops(number: int) -> str:
     return f"{scaled} {prefix}FLOP"
 
 
+def si(number: int, unit: str) -> str:
+    """A quantity with a decimal prefix before its unit: `3350000000000` -> `3.35 TB/s`."""
+    scaled, prefix = _scaled(number, 1_000, _SI)
+    return f"{scaled} {prefix}{unit}"
+
+
 def seconds(value: float) -> str:
     """Wall time: `0.0123` -> `12.3 ms`."""
     for unit, factor in (("s", 1.0), ("ms", 1e3)):

@@ -73,12 +73,12 @@ def _checksum(payload: bytes) -> bytes:
     return f"{crc32(payload):08x}".encode()
 
 
-def thaw(value: object, field: str = "") -> object:
+def thaw(value: object, field: str = "", mappings: frozenset[str] = _MAPPINGS) -> object:
     """Locked specs, tuples and plain values from what the lock's JSON holds."""
     if isinstance(value, list):
-        return tuple(thaw(item) for item in value)
+        return tuple(thaw(item, "", mappings) for item in value)
     if not isinstance(value, dict):
         return value
-    if field in _MAPPINGS:
-        return {key: thaw(item) for key, item in value.items()}
-    return Locked({key: thaw(item, key) for key, item in value.items()})
+    if field in mappings:
+        return {key: thaw(item, "", mappings) for key, item in value.items()}
+    return Locked({key: thaw(item, key, mappings) for key, item in value.items()})

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 _NAME = "a name (letters, digits, '.', '_', '-')"
 _COUNT = "a count as printed, such as 671B or 12.9B"
 
-FORMS = {r"^[A-Za-z0-9][A-Za-z0-9._-]*$": _NAME, r"^[0-9]+(\.[0-9]+)?[KMBT]$": _COUNT}
+FORMS = {
+    r"^[A-Za-z0-9][A-Za-z0-9._-]*$": _NAME,
+    r"^[0-9]+(\.[0-9]+)?[KMBT]$": _COUNT,
+    r"^[0-9]+(\.[0-9]+)? (MB|GB|TB|MiB|GiB|TiB)$": "a size such as 80 GB or 81559 MiB",
+    r"^[0-9]+(\.[0-9]+)? (GB/s|TB/s|GiB/s)$": "a bandwidth such as 3350 GB/s or 3.35 TB/s",
+    r"^[0-9]+(\.[0-9]+)? (TFLOP/s|PFLOP/s|TOP/s|POP/s)$": "a rate such as 989.4 TFLOP/s or 660 TOP/s",
+    r"^[0-9]+(\.[0-9]+)? (W|kW)$": "a power such as 700 W",
+}
 """Each pattern of the schema in words."""
 
 WRONG_NAME = f"expected {_NAME}, at most {limits.NAME} characters long"

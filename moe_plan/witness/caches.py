@@ -49,7 +49,7 @@ def predicted_bytes(inventory: Inventory, context: int, itemsize: int, source: i
             entries = 1 if state.reach is None else state.reach.entries(source if state.source else context)
             size = state.elements * entries * _width(state, itemsize)
             sizes[Place(block.part, layer, state.name)] = size
-        for name, elements in _waiting(block, context):
+        for name, elements in _waiting(block, context) if block.role == "decoder" else ():
             sizes[Place(block.part, layer, name)] = elements * itemsize
     return sizes
 

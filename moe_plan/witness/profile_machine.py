@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from moe_plan import __version__
-from moe_plan.replica.cgroup import lines_of
+from moe_plan.hardware.cgroup import lines_of
 
 
 def machine() -> dict[str, str | int | None]:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from moe_plan.replica.measure.fixed import fixed_seconds, in_turn
-from moe_plan.replica.measure.products import ELEMENTS, FEW, REACHES, USUAL_RUN, Case, Memory, products
-from moe_plan.replica.measure.products import seconds as seconds_of_product
+from moe_plan.replica.measure.one_product import Case, Memory
+from moe_plan.replica.measure.one_product import seconds as seconds_of_product
+from moe_plan.replica.measure.products import ELEMENTS, FEW, REACHES, USUAL_RUN, products
 from moe_plan.replica.measure.sharing import foreign_bytes_per_s
 from moe_plan.replica.measure.sweeps import sweeps
 from moe_plan.replica.measure.tiny import tiny_operations

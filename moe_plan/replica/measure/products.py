@@ -9,12 +9,9 @@ Legend: M rows, [K, N] right-hand side, which lies in memory as it is or transpo
 
 from __future__ import annotations
 
-from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-
-from moe_plan.replica.measure.clock import now
+from moe_plan.replica.measure.one_product import Case, Memory, seconds
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,12 +19,16 @@ if TYPE_CHECKING:
     from moe_plan.replica.measure.fixed import Table
 
 FEW = 4
+ROWS = range(1, FEW + 1)
+LAYOUTS = (False, True)
+"""Of a right-hand side: as it is, transposed."""
 REACHES = (1 << 20, 12 << 20, 20 << 20, 36 << 20, 96 << 20)
 """Bytes that are cycled through: from what a core's own cache holds to what none does."""
 RUNS = (64, 128, 256, 512, 1024, 4096)
 """Elements of the right-hand side that lie next to each other."""
 ELEMENTS, LARGE = 1 << 18, 1 << 22
 """Elements of a right-hand side, and of a large one."""
+FEWEST_RUNS = 256
 SQUARE, USUAL_RUN = 512, 384
 WRITTEN = (256, 64, 512)
 """M, K and N of a product that writes much for what it computes."""
@@ -36,10 +37,6 @@ INNERS = (16, 32, 64, 128, SQUARE)
 STEEP = (64, 256)
 """Rows between which the cost of one more row is measured for other inner sizes."""
 LEFT_OVER = (5, 6, 7)
-FEWEST = 5
-SETTLING = 4
-SHORTEST_S = 0.002
-"""Seconds that each measurement takes at least."""
 
 
 class Products(NamedTuple):
@@ -61,113 +58,73 @@ class Products(NamedTuple):
     """Bytes of an element."""
 
 
-class Memory:
-    """A block of memory, from which pieces are cut one after the other."""
-
-    def __init__(self, flat: Tensor) -> None:
-        self.flat = flat
-        self._position = 0
-
-    def piece(self, count: int, reach_bytes: int) -> Tensor:
-        """The next `count` elements of the first `reach_bytes`: met again after all of those were."""
-        within = min(max(reach_bytes // self.flat.element_size(), count), self.flat.numel())
-        start = self._position if self._position + count <= within else 0
-        self._position = start + count
-        return self.flat[start : start + count]
-
-    def settle(self, reach_bytes: int) -> bool:
-        """Let the first `reach_bytes` come to lie where they will stay; a cache takes a few rounds. True."""
-        within = self.flat[: reach_bytes // self.flat.element_size()]
-        for _ in range(SETTLING):
-            within.sum()
-        return True
-
-
-class Case(NamedTuple):
-    """A product to be measured."""
-
-    rows: int
-    inner: int
-    columns: int
-    transposed: bool = False
-    reach_bytes: int = 0
-    """That the right-hand sides together take; 0 for one that is multiplied again and again."""
-    out_reach_bytes: int = 0
-    """The same of the results."""
-
-
 def products(flat: Tensor) -> Products:
     """Measure them on right-hand sides cut from `flat`, one dimension, larger than the last cache."""
-    memory = Memory(flat)
-    call = seconds(memory, Case(1, 8, 8))
+    bench = Bench(flat)
+    base = bench.square(FEW)
+    beyond = {rows: max(bench.square(rows) - base, 0.0) for rows in (*LEFT_OVER, *MANY)}
+    slope = beyond[STEEP[1]] - beyond[STEEP[0]]
+    return Products(
+        few=tuple(bench.reached(reach) for reach in REACHES),
+        rise=((float(FEW), 0.0), *((float(rows), beyond[rows]) for rows in MANY)),
+        left_over=tuple(beyond[rows] for rows in LEFT_OVER),
+        inner=tuple((float(inner), bench.slope(inner) / slope) for inner in INNERS),
+        large=tuple(tuple(bench.large(rows, turned=turned) for rows in ROWS) for turned in LAYOUTS),
+        out=bench.out(),
+        itemsize=float(flat.element_size()),
+    )
 
-    def per_element(case: Case) -> float:
-        return max(seconds(memory, case) - call, 0.0) / (case.inner * case.columns)
 
-    def fetched(rows: int, run: int, reach: int, *, turned: bool, elements: int = ELEMENTS) -> float:
-        inner, columns = (run, elements // run) if turned else (elements // run, run)
-        return per_element(Case(rows, inner, columns, turned, reach))
+class Bench:
+    """Measurements on one block of memory, less what a call takes that multiplies next to nothing."""
 
-    def few(rows: int, reach: int, *, turned: bool) -> Table:
-        return tuple((float(run), fetched(rows, run, reach, turned=turned)) for run in RUNS)
+    def __init__(self, flat: Tensor) -> None:
+        self.memory = Memory(flat)
+        self.call = seconds(self.memory, Case(1, 8, 8))
 
-    def large(rows: int, *, turned: bool) -> float:
+    def per_element(self, case: Case) -> float:
+        """Seconds for each element of the right-hand side."""
+        return max(seconds(self.memory, case) - self.call, 0.0) / (case.inner * case.columns)
+
+    def square(self, rows: int) -> float:
+        """Of one right-hand side that is multiplied again and again."""
+        return self.per_element(Case(rows, SQUARE, SQUARE))
+
+    def fetched(self, rows: int, run: int, reach: int, *, turned: bool, elements: int = ELEMENTS) -> float:
+        """Of right-hand sides with contiguous runs of `run` elements, which together take `reach` bytes."""
+        runs = max(elements // run, FEWEST_RUNS)
+        inner, columns = (run, runs) if turned else (runs, run)
+        return self.per_element(Case(rows, inner, columns, turned, reach))
+
+    def reached(self, reach: int) -> tuple[tuple[Table, ...], ...]:
+        """For both layouts, for each of ROWS: by contiguous run."""
+        self.memory.settle(reach)
+
+        def table(rows: int, *, turned: bool) -> Table:
+            return tuple((float(run), self.fetched(rows, run, reach, turned=turned)) for run in RUNS)
+
+        return tuple(tuple(table(rows, turned=turned) for rows in ROWS) for turned in LAYOUTS)
+
+    def large(self, rows: int, *, turned: bool) -> float:
+        """How many times as long an element takes where there are LARGE of them, from the farthest reach."""
         small, whole = (
-            fetched(rows, USUAL_RUN, REACHES[-1], turned=turned, elements=elements)
+            self.fetched(rows, USUAL_RUN, REACHES[-1], turned=turned, elements=elements)
             for elements in (ELEMENTS, LARGE)
         )
         return whole / small
 
-    def steepness(inner: int) -> float:
-        low, high = (per_element(Case(rows, inner, SQUARE)) for rows in STEEP)
+    def slope(self, inner: int) -> float:
+        """What an element costs more with the most of STEEP rows than with the least."""
+        low, high = (self.per_element(Case(rows, inner, SQUARE)) for rows in STEEP)
         return high - low
 
-    base = per_element(Case(FEW, SQUARE, SQUARE))
-    beyond = {rows: per_element(Case(rows, SQUARE, SQUARE)) - base for rows in (*LEFT_OVER, *MANY)}
-    return Products(
-        tuple(
-            tuple(
-                tuple(few(rows, reach, turned=turned) for rows in range(1, FEW + 1))
-                for turned in (False, True)
-            )
-            for reach in REACHES
-            if memory.settle(reach)
-        ),
-        ((float(FEW), 0.0), *((float(rows), max(beyond[rows], 0.0)) for rows in MANY)),
-        tuple(max(beyond[rows], 0.0) for rows in LEFT_OVER),
-        tuple((float(inner), steepness(inner) / (beyond[STEEP[1]] - beyond[STEEP[0]])) for inner in INNERS),
-        tuple(tuple(large(rows, turned=turned) for rows in range(1, FEW + 1)) for turned in (False, True)),
-        _results(memory),
-        float(flat.element_size()),
-    )
-
-
-def _results(memory: Memory) -> Table:
-    rows, inner, columns = WRITTEN
-    size = rows * columns * memory.flat.element_size()
-    near, *others = (
-        seconds(memory, Case(rows, inner, columns, out_reach_bytes=reach))
-        for reach in (size, *REACHES[1:])
-        if memory.settle(reach)
-    )
-    more = (max(each - near, 0.0) / size for each in others)
-    return ((float(REACHES[0]), 0.0), *zip(map(float, REACHES[1:]), more, strict=True))
-
-
-def seconds(memory: Memory, case: Case) -> float:
-    """Median of one product."""
-    size = case.inner * case.columns
-    left = memory.flat.new_ones((case.rows, case.inner))
-    out = left.new_empty((case.rows, case.columns))
-    right = left.new_ones((case.inner, case.columns))
-    taken: list[float] = []
-    while len(taken) < FEWEST or sum(taken) < SHORTEST_S:
-        if case.out_reach_bytes:
-            out = memory.piece(out.numel(), case.out_reach_bytes).view(out.shape)
-        else:
-            piece = memory.piece(size, case.reach_bytes)
-            right = piece.view(case.columns, -1).t() if case.transposed else piece.view(case.inner, -1)
-        start = now(left.device)
-        torch.mm(left, right, out=out)
-        taken.append(now(left.device) - start)
-    return median(taken)
+    def out(self) -> Table:
+        """Seconds for each byte of a result, above those where its memory was only just written."""
+        rows, inner, columns = WRITTEN
+        size = rows * columns * self.memory.flat.element_size()
+        taken = []
+        for reach in (size, *REACHES[1:]):
+            self.memory.settle(reach)
+            taken.append(seconds(self.memory, Case(rows, inner, columns, out_reach_bytes=reach)) / size)
+        more = (max(each - taken[0], 0.0) for each in taken[1:])
+        return ((float(REACHES[0]), 0.0), *zip(map(float, REACHES[1:]), more, strict=True))

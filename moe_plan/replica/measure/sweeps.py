@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from moe_plan.replica.measure.clock import seconds_of
-from moe_plan.replica.measure.products import REACHES, Memory
+from moe_plan.replica.measure.one_product import Memory
+from moe_plan.replica.measure.products import REACHES
 
 if TYPE_CHECKING:
     from moe_plan.replica.measure.fixed import Table

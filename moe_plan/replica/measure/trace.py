@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from moe_plan.replica.measure.kinds import kind_of
 from moe_plan.replica.measure.loops import is_scattered
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from types import FrameType
 
     from torch import UntypedStorage
@@ -86,7 +85,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch decla
         """Run `func` and record it."""
         out = func(*args, **(kwargs or {}))
         name = str(func._overloadpacket).removeprefix("aten.")  # noqa: SLF001  as torch's own modes do
-        results = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+        results = _tensors([out])
         site = _site()
         drawn = site[0] in _DRAWING
         copied = name == "_to_copy" and results[0].is_meta and not args[0].is_meta
@@ -104,7 +103,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch decla
         """Bytes since what `found` mainly reads was last touched; afterwards all its tensors just were."""
         if found.kind == "view":
             return 0
-        tensors = [leaf for leaf in tree_leaves(list(args)) if isinstance(leaf, Tensor)]
+        tensors = _tensors(args)
         main = _main(found, tensors)
         distance = None
         if main is not None and (last := self._last.get(_place(main))) is not None:
@@ -119,6 +118,17 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch decla
             self._last[_place(tensor)] = self._touched_bytes
             self._held.append(tensor.untyped_storage())
         return distance
+
+
+def _tensors(values: Iterable[Any]) -> list[Tensor]:
+    """Those among `values` and in lists of them, in order: all that an operation takes or returns."""
+    found: list[Tensor] = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, list | tuple):
+            found += _tensors(value)
+    return found
 
 
 def _site() -> tuple[str, int]:
@@ -141,7 +151,7 @@ def _place(tensor: Tensor) -> tuple[int, int]:
 
 def operation(name: str, args: Sequence[Any], out: list[Tensor]) -> Operation:
     """What one call does, from the shapes of what goes in and comes out."""
-    tensors = [leaf for leaf in tree_leaves(list(args)) if isinstance(leaf, Tensor)]
+    tensors = _tensors(args)
     moved = sum(_bytes(t) for t in (*tensors, *out))
     largest = max((t.numel() for t in (*tensors, *out)), default=0)
     kind = kind_of(name)

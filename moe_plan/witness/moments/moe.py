@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from moe_plan.spec.ffn import MoeFfn
     from moe_plan.witness.moments.tape import Run, Tape
 
+ROW_BYTES = 16
+"""Boundary on which rows of a product's output begin."""
 GROUP_ROWS = 512
 """Rows, at most, that are gathered and worked on together."""
 BLOCK_ELEMENTS = 1 << 19
@@ -80,23 +82,32 @@ def _dispatched(tape: Tape, spec: MoeFfn, run: Run, counts: tuple[int, ...]) -> 
 
 
 def _plain(tape: Tape, spec: MoeFfn, run: Run, group: list[int]) -> None:
-    up = tape.take(sum(group) * dense.up_columns(spec, spec.width) * run.itemsize)
+    up = tape.take(sum(group) * _row(dense.up_columns(spec, spec.width), run.itemsize))
+    # Outputs go where the rows were, unless these do not begin on the boundary.
+    out = _row(run.hidden, run.itemsize)
+    own = tape.take(sum(group) * out) if out > run.hidden * run.itemsize else 0
     dense.activated(tape, spec, max(group) * spec.width * run.itemsize)
-    tape.give(up)
+    tape.give(up, own)
+
+
+def _row(columns: int, itemsize: int) -> int:
+    """Bytes of a row that ends where the next can begin."""
+    return -(-columns * itemsize // ROW_BYTES) * ROW_BYTES
 
 
 def _widened(tape: Tape, spec: MoeFfn, run: Run, group: list[int]) -> None:
-    """In float32, with a block of weights converted at a time, and as much of the bias as it has columns."""
+    """In float32, with a block of weights converted at a time, and the whole bias of a product."""
     columns = dense.up_columns(spec, spec.width)
-    rows = tape.take(FP32 * sum(group) * run.hidden)
-    up = tape.take(FP32 * sum(group) * columns)
+    rows = tape.take(sum(group) * _row(run.hidden, FP32))
+    up = tape.take(sum(group) * _row(columns, FP32))
     whole = run.hidden * max(columns, spec.width)
-    elements = min(whole, max(BLOCK_ELEMENTS, run.hidden, spec.width))
+    least = ROW_BYTES // FP32 * max(run.hidden, columns, spec.width)
+    elements = min(whole, max(BLOCK_ELEMENTS, least))
     block = tape.take(FP32 * elements)
     dense.activated(tape, spec, FP32 * max(group) * spec.width)
     if spec.bias:
-        tape.flash(FP32 * min(elements // run.hidden, columns))
-        tape.flash(FP32 * min(elements // spec.width, run.hidden))
+        tape.flash(FP32 * columns)
+        tape.flash(FP32 * run.hidden)
     tape.give(rows, up, block)
 
 
