@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from moe_plan.spec.model import ModelSpec
     from moe_plan.witness.run import Shape
 
-STEPS = 8
+STEPS = 12
 """Decode steps of a round."""
 SETTLED = 4
 """Of them, those that are timed: the last, when caches hold what decode uses and not what prefill left."""

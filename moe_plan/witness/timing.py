@@ -43,7 +43,8 @@ class Calibrated(NamedTuple):
 def calibrated(device: torch.device, dtype: str, threads: int) -> Calibrated:  # noqa: ARG001  rates are of so many
     """The device's rates: measured once, for all models that a process checks."""
     rates = calibrate(device, build.DTYPES[dtype])
-    return Calibrated(rates, probe(memory_beyond_caches(device, build.DTYPES[dtype])))
+    flat = memory_beyond_caches(device, build.DTYPES[dtype])
+    return Calibrated(rates, typical([probe(flat) for _ in range(ROUNDS)]))
 
 
 def predicted(work: Work, rates: Rates) -> Taken:
