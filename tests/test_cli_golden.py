@@ -49,6 +49,19 @@ CASES = {
     "models.md": (("models", "qwen", "--format", "markdown"), {}),
     "models.csv": (("models", "--attention", "mla", "--format", "csv"), {}),
     "models.json": (("models", "--dense", "--sort", "total", "--format", "json"), {}),
+    "hardware-80.txt": (("hardware",), {"COLUMNS": "80"}),
+    "hardware-h200.txt": (("hardware", "h200"), {}),
+    "hardware-vendor.csv": (("hardware", "--vendor", "amd", "--format", "csv"), {}),
+    "hardware-instances.md": (
+        ("hardware", "--kind", "instance", "--vendor", "amd", "--format", "markdown"),
+        {},
+    ),
+    "hardware-filter.json": (("hardware", "gb200", "--kind", "system", "--format", "json"), {}),
+    "hardware-one.txt": (("hardware", "nvidia:H100:80GB:16"), {}),
+    "hardware-one-80.txt": (("hardware", "b200-sxm"), {"COLUMNS": "80"}),
+    "hardware-one.json": (("hardware", "H100/1g.10gb:7", "--format", "json"), {}),
+    "hardware-one.csv": (("hardware", "a100-sxm4-40", "--format", "csv"), {}),
+    "hardware-one.md": (("hardware", "gb200-nvl72", "--format", "markdown"), {}),
     "help-exit-codes.txt": (("help", "exit-codes"), {}),
 }
 

@@ -10,8 +10,7 @@ from conftest import ROOT
 from test_imports import loaded_after
 
 from moe_plan.hardware.cluster import Device
-from moe_plan.hardware.figures import LINKS, MEMORY, PLACES, RATES, absent, figure, figures
-from moe_plan.hardware.memory import marketing_bytes
+from moe_plan.hardware.figures import LINKS, MEMORY, PLACES, RATES, absent, figure, figures, marketing_bytes
 from moe_plan.hardware.names import index, key, names
 from moe_plan.spec import hardware, hardware_catalogue
 from moe_plan.spec.hardware_load import load_hardware, parse_hardware
@@ -78,7 +77,9 @@ def ratios(above: str, below: tuple[str, ...]) -> dict[str, float]:
 
 def test_the_catalogue_is_large_and_has_the_ends_of_the_range():
     assert len(ACCELERATORS) >= 60
-    assert {"t4", "rtx-3090", "gb300", "mi355x", "tpu-v6e", "tpu7x", "trainium2", "gaudi3", "gb10"} <= set(ACCELERATORS)
+    assert {"t4", "rtx-3090", "gb300", "mi355x", "tpu-v6e", "tpu7x", "trainium2", "gaudi3", "gb10"} <= set(
+        ACCELERATORS
+    )
     assert {"hgx-h100", "gb200-nvl72"} <= set(SHIPPED.systems)
     instances = {name for cloud in SHIPPED.clouds.values() for name in cloud.instances}
     assert {"p5.48xlarge", "a2-ultragpu-8g", "Standard_ND96isr_H100_v5", "gpu_8x_h100_sxm5"} <= instances
@@ -120,7 +121,9 @@ def thawed(value: object) -> object:
 
 
 def test_resolving_a_name_imports_nothing_heavy():
-    loaded = loaded_after("from moe_plan.hardware.resolve import resolve; assert resolve('8xH100').devices == 8")
+    loaded = loaded_after(
+        "from moe_plan.hardware.resolve import resolve; assert resolve('8xH100').devices == 8"
+    )
     assert not {"torch", "numpy", "pydantic", "yaml", "typer", "rich", "pynvml", "subprocess"} & loaded
 
 
@@ -166,7 +169,8 @@ def test_every_figure_has_a_source_with_a_confidence():
             count += 1
             assert found.ref, (spec.name, found)
             assert found.confidence
-            assert found.amount == quantity(found.printed)
+            if found.place != "memory.marketed":
+                assert found.amount == quantity(found.printed)
     assert count >= 400
 
 
@@ -265,7 +269,9 @@ def test_every_name_means_one_thing():
     assert not set(families) & set(bearers)
     assert all(key(spec.family) in families for spec in ACCELERATORS.values() if spec.family)
     for family in families:
-        defaults = [s.name for s in ACCELERATORS.values() if s.family and key(s.family) == family and s.family_default]
+        defaults = [
+            s.name for s in ACCELERATORS.values() if s.family and key(s.family) == family and s.family_default
+        ]
         assert len(defaults) == 1, family
         assert families[family][0] == defaults[0]
 

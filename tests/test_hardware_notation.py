@@ -104,7 +104,11 @@ def test_every_instance_resolves_to_its_machine():
     for cloud in SHELF.catalogue.clouds.values():
         for name, instance in cloud.instances.items():
             found = resolve(name, SHELF)
-            assert (found.device.name, found.nodes, found.per_node) == (instance.accelerator, 1, instance.count), name
+            assert (found.device.name, found.nodes, found.per_node) == (
+                instance.accelerator,
+                1,
+                instance.count,
+            ), name
             assert found.system == name
             assert (found.host_memory is None) == (instance.host_memory is None), name
 
@@ -118,14 +122,19 @@ def test_every_instance_resolves_to_its_machine():
         ("GH200", "GH200 is taken as gh200-96, and not gh200-144"),
         ("16xH200", "16 are taken as 2 nodes of 8 (hgx-h200)"),
         ("v5p-8", "v5p-8 counts 8 cores: 4 chips"),
-        ("1g.10gb", "1g.10gb is taken as a slice of h100-sxm, and not of a100-pcie-80, a100-sxm4-40, a100-sxm4-80 or h100-pcie"),
+        (
+            "1g.10gb",
+            "1g.10gb is taken as a slice of h100-sxm, and not of a100-pcie-80, a100-sxm4-40, a100-sxm4-80 or h100-pcie",
+        ),
     ],
 )
 def test_what_is_taken_for_granted_is_told(text, note):
     assert resolve(text, SHELF).notes == (note,)
 
 
-@pytest.mark.parametrize("text", ["h100-sxm", "H200", "H100:94GB", "A100:40GB", "8xH200", "1g.5gb", "p5.48xlarge"])
+@pytest.mark.parametrize(
+    "text", ["h100-sxm", "H200", "H100:94GB", "A100:40GB", "8xH200", "1g.5gb", "p5.48xlarge"]
+)
 def test_what_is_not_ambiguous_has_no_note(text):
     assert resolve(text, SHELF).notes == ()
 

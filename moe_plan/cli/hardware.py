@@ -53,7 +53,7 @@ def _one(text: str, on: Shelf) -> Result:
 
     asked = detail(text, on)
     return Result(
-        COMMAND,
+        "hardware-detail",
         lambda _width: report.document(asked),
         lambda: report.content(asked),
         lambda: report.csv_lines(asked),
@@ -67,7 +67,7 @@ def _machine(on: Shelf) -> Result:
 
     machine = seen(look(), on)
     return Result(
-        COMMAND,
+        "hardware-local",
         lambda _width: report.document(machine),
         lambda: report.content(machine),
         lambda: report.csv_lines(machine),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from moe_plan.spec.hardware import Accelerator, System
     from moe_plan.spec.hardware_catalogue import Catalogue
 
-_GIVEN_MEMORY = re.compile(r"(.+?)[-_ ]?([0-9]{1,5})(?:GB|GiB|G)", re.IGNORECASE)
+_GIVEN_MEMORY = re.compile(r"(.+?)[-_ ]?([0-9]{1,5}) ?(?:GB|GiB|G)", re.IGNORECASE)
 _GROUP = re.compile(r"(.+)-([0-9]{1,6})")
 _SHOWN = 8
 

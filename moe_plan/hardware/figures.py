@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from moe_plan.units import quantity
+from moe_plan.units import BYTE_UNITS, quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -69,7 +69,7 @@ class Figure(NamedTuple):
     printed: str
     """As the source has it, with its unit."""
     amount: int
-    """In bytes, bytes/s, FLOP/s or W."""
+    """In bytes, bytes/s, FLOP/s or W; a GB that is printed on an accelerator is a GiB."""
     source: str
     confidence: str
     ref: str
@@ -93,21 +93,29 @@ def figure(spec: Accelerator, place: str) -> Figure | None:
 
 def sourced(quoted: Quoted, place: str, sources: Mapping[str, SourceRef]) -> Figure:
     """One quoted figure with the source that it names."""
+    amount = marketing_bytes if place == "memory.marketed" else quantity
     also = tuple(
-        Other(other.value, quantity(other.value), other.source, other.note)
+        Other(other.value, amount(other.value), other.source, other.note)
         for other in getattr(quoted, "also", ())
     )
     source = sources[quoted.source]
     return Figure(
         place,
         quoted.value,
-        quantity(quoted.value),
+        amount(quoted.value),
         quoted.source,
         source.confidence,
         source.ref,
         quoted.note,
         also,
     )
+
+
+def marketing_bytes(printed: str) -> int:
+    """Bytes that `80 GB` printed on an accelerator stands for: 80 GiB, close to what its driver reports."""
+    number, _, unit = printed.partition(" ")
+    binary = unit if "i" in unit else f"{unit[0]}iB"
+    return int(float(number) * BYTE_UNITS[binary])
 
 
 def figures(spec: Accelerator) -> tuple[Figure, ...]:

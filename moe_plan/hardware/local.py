@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _MIB = 1 << 20
 # Two sizes of one card differ by less than a percent; a card of another size by far more.
 _SAME_PERCENT = 1
+# From what is printed on a card the driver's figure differs by up to a thirteenth.
+_ABOUT_PERCENT = 8
 _SLICE = re.compile(r"(.+) MIG ([1-9]g\.[0-9]+gb(?:\+(?:me|gfx))?)$", re.IGNORECASE)
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -93,7 +95,14 @@ def _named(name: str, found: Found, catalogue: Catalogue, index: Index) -> Accel
     if entry is not None and entry.kind == "accelerator":
         return catalogue.accelerators[entry.name]
     family = [catalogue.accelerators[member] for member in index.families.get(key(name), ())]
-    return next((spec for spec in family if _is_same_size(spec, found)), family[0] if family else None)
+    return next((spec for spec in family if _is_about_size(spec, found)), family[0] if family else None)
+
+
+def _is_about_size(spec: Accelerator, found: Found) -> bool:
+    marketed = figure(spec, "memory.marketed")
+    if marketed is None:
+        return _is_same_size(spec, found)
+    return abs(marketed.amount - found.memory_bytes) * 100 <= marketed.amount * _ABOUT_PERCENT
 
 
 def _is_same_size(spec: Accelerator, found: Found) -> bool:

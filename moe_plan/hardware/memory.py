@@ -70,12 +70,6 @@ def _less_reserve(spec: Accelerator, driver: Figure) -> UsableMemory:
 
 def _of_marketed(spec: Accelerator, marketed: Figure) -> UsableMemory:
     share = _USABLE_PER_MILLE[spec.memory.kind]
-    n_bytes = marketing_bytes(marketed.printed) * share // 1000
+    n_bytes = marketed.amount * share // 1000
     basis = f"estimated: {share / 10:g} % of the {marketed.printed} printed on it, a GB taken as a GiB"
     return UsableMemory(n_bytes, basis)
-
-
-def marketing_bytes(printed: str) -> int:
-    """Bytes that `80 GB` printed on an accelerator stands for: 80 GiB."""
-    number, _, unit = printed.partition(" ")
-    return int(float(number) * GIB * (1024 if unit.startswith("T") else 1))

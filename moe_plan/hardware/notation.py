@@ -47,11 +47,11 @@ def written(text: str) -> Written:
     if len(stripped) > LONGEST:
         raise refused(text, f"longer than {LONGEST} characters")
     rest, nodes, count = _multiplied(text, stripped)
-    if rest.endswith(_PATH) or os.sep in rest.removesuffix(_slice(rest)) or rest == "-":
-        return Written(text, rest, count, nodes, is_path=True)
     path, colon, digits = rest.rpartition(":")
     if colon and path.endswith(_PATH):
         return Written(text, path, _agreed(text, count, _whole(text, digits)), nodes, is_path=True)
+    if _is_path(rest):
+        return Written(text, rest, count, nodes, is_path=True)
     _check_characters(text, rest)
     found = _NODES.fullmatch(rest)
     if found:
@@ -82,42 +82,43 @@ def _tokens(start: Written) -> Written:
     tokens = [token.strip() for token in start.name.split(":")]
     if not all(tokens):
         raise refused(text, "nothing stands beside a colon")
+    for place, token in enumerate(tokens):
+        part = _SLICE.search(token)
+        if part is not None:
+            found = found._replace(slice=part[1].casefold())
+            tokens[place] = token[: part.start()].strip()
+    tokens = [token for token in tokens if token]
     has_name = any(not _is_modifier(token) for token in tokens)
     for token in tokens:
-        memory = _MEMORY.fullmatch(token)
-        if token.casefold() in VENDORS and len(tokens) > 1 and not found.vendor:
-            found = found._replace(vendor=VENDORS[token.casefold()])
-        elif memory and found.memory_gb is None:
-            found = found._replace(memory_gb=float(memory[1]))
-        elif _COUNT.fullmatch(token) and (has_name or found.name):
-            found = found._replace(number=_agreed(text, found.number, _whole(text, token)))
-        elif not found.name:
-            found = found._replace(name=token)
-        else:
-            shown = f"{clean(found.name, 40)} and {clean(token, 40)}"
-            raise refused(text, f"both {shown} stand where a name does; name one")
-    return _sliced(found) if found.name else _nameless(text)
+        found = _told(found, token, has_name=has_name, is_alone=len(tokens) == 1)
+    if not found.name and not found.slice:
+        raise refused(text, f"no accelerator is named; write it as one of {FORMS}")
+    return found._replace(name=found.name.removesuffix("!"))
 
 
-def _sliced(found: Written) -> Written:
-    name = found.name.removesuffix("!")
-    part = _SLICE.search(name)
-    if part is None:
-        return found._replace(name=name)
-    return found._replace(name=name[: part.start()].strip(), slice=part[1].casefold())
+def _told(found: Written, token: str, *, has_name: bool, is_alone: bool) -> Written:
+    """What one token adds; a number is a count where something else is the name."""
+    memory = _MEMORY.fullmatch(token)
+    if token.casefold() in VENDORS and not is_alone and not found.vendor:
+        return found._replace(vendor=VENDORS[token.casefold()])
+    if memory and found.memory_gb is None:
+        return found._replace(memory_gb=float(memory[1]))
+    if _COUNT.fullmatch(token) and (has_name or found.name or found.slice):
+        return found._replace(number=_agreed(found.text, found.number, _whole(found.text, token)))
+    if not found.name:
+        return found._replace(name=token)
+    shown = f"{clean(found.name, 40)} and {clean(token, 40)}"
+    raise refused(found.text, f"both {shown} stand where a name does; name one")
 
 
-def _slice(text: str) -> str:
-    part = _SLICE.search(text.partition(":")[0])
-    return text[part.start() :] if part else ""
+def _is_path(rest: str) -> bool:
+    """A YAML file, standard input, or anything with a slash that begins no slice."""
+    has_slice = any(_SLICE.search(token) for token in rest.split(":"))
+    return rest == "-" or rest.endswith(_PATH) or (os.sep in rest and not has_slice)
 
 
 def _is_modifier(token: str) -> bool:
     return bool(_MEMORY.fullmatch(token) or _COUNT.fullmatch(token) or token.casefold() in VENDORS)
-
-
-def _nameless(text: str) -> Written:
-    raise refused(text, f"no accelerator is named; write it as one of {FORMS}")
 
 
 def _check_characters(text: str, rest: str) -> None:

@@ -91,9 +91,11 @@ def of_nvidia_smi(edge: Edge) -> tuple[Found, ...]:
     found = []
     for line in edge.run(_NVIDIA_SMI).splitlines():
         name, _, mebibytes = line.rpartition(",")
-        digits = mebibytes.strip() if mebibytes.strip().isdigit() else "0"
-        if name.strip():
-            found.append(Found(name.strip(), "nvidia", int(digits) * _MIB))
+        memory = mebibytes.strip()
+        # [N/A] where the GPU shares the machine's.
+        if name.strip(", ") and (memory.isdigit() or memory.startswith("[")):
+            size = int(memory) * _MIB if memory.isdigit() else 0
+            found.append(Found(name.strip(), "nvidia", size))
     return _some(found, "nvidia-smi lists no GPU")
 
 

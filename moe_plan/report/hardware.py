@@ -42,7 +42,7 @@ _INSTANCES = (
 _NOTES = (
     "memory: what a program can have, of all accelerators together; ~ where it is estimated",
     "rates are dense, accumulated in fp32; link and network are one way, of one accelerator",
-    "- is not known or not there; `moe-plan hardware NAME` shows every figure with its source",
+    "a dash is not known, or not there; `moe-plan hardware NAME` shows every figure with its source",
 )
 
 

@@ -90,6 +90,7 @@ def _shape(cluster: Cluster) -> list[tuple[str, str]]:
         ("accelerators", f"{cluster.devices} {numbers.TIMES} {device.name}"),
         ("nodes", f"{cluster.nodes} of {cluster.per_node}"),
         ("memory", f"{numbers.size(memory.bytes)}{of_each}" if memory else numbers.MISSING),
+        *_share(cluster),
         ("known as", memory.basis if memory else "nothing is known; a unified memory is given as NAME:64GB"),
     ]
     if cluster.link is not None:
@@ -100,6 +101,24 @@ def _shape(cluster: Cluster) -> list[tuple[str, str]]:
         shown.append(("host memory", f"{cluster.host_memory.printed} a node"))
     if cluster.system:
         shown.append(("as in", cluster.system))
+    return shown
+
+
+def _share(cluster: Cluster) -> list[tuple[str, str]]:
+    """Of a slice: its share of the GPU whose figures stand below, and how many GPUs the slices take."""
+    part, mig = cluster.device.part, cluster.device.spec.mig
+    if part is None:
+        return []
+    shown = [
+        (
+            "of a whole GPU",
+            f"{part.compute[0]}/{part.compute[1]} of rates, {part.memory[0]}/{part.memory[1]} of memory",
+        )
+    ]
+    room = mig.profiles[part.profile].count if mig is not None else None
+    if room is not None:
+        gpus = -(-cluster.per_node // room)
+        shown.append(("GPUs", f"{gpus} a node, each with room for {room}"))
     return shown
 
 

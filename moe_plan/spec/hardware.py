@@ -159,9 +159,8 @@ class Mig(Frozen):
     source: Name
     default: bool = False
     """A profile named without its GPU is of this one."""
-    profiles: Annotated[
-        dict[Annotated[str, Field(pattern=PROFILE_FORM)], Slice], Field(min_length=1, max_length=32)
-    ]
+    profiles: Annotated[dict[Alias, Slice], Field(min_length=1, max_length=32)]
+    """By their names, such as `1g.10gb`."""
 
 
 class SliceNames(Frozen):

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
 from moe_plan.errors import ERRORS_SHOWN, InputError
 from moe_plan.spec.finding import Finding, placed
-from moe_plan.spec.hardware import Accelerator, Bandwidth, Cloud, HardwareSpec, Power, Rate, Size, System
+from moe_plan.spec.hardware import (
+    PROFILE_FORM,
+    Accelerator,
+    Bandwidth,
+    Cloud,
+    HardwareSpec,
+    Power,
+    Rate,
+    Size,
+    System,
+)
 from moe_plan.text import did_you_mean
 from moe_plan.units import quantity
 
@@ -90,7 +101,9 @@ def _accelerator(spec: Accelerator) -> Iterator[Finding]:
         return
     for name, part in spec.mig.profiles.items():
         path: Path = ("mig", "profiles", name)
-        if part.compute > spec.mig.compute_slices or part.memory > spec.mig.memory_slices:
+        if not re.fullmatch(PROFILE_FORM, name):
+            yield Finding("MP125", path, "expected the name of a profile, such as 1g.10gb")
+        elif part.compute > spec.mig.compute_slices or part.memory > spec.mig.memory_slices:
             yield Finding("MP164", path, "takes more slices than the accelerator has")
         elif (part.count or 1) * part.memory > spec.mig.memory_slices:
             yield Finding("MP164", path, f"{part.count} of them need more memory slices than there are")

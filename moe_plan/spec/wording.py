@@ -84,6 +84,9 @@ def wrong_size(candidates: tuple[Member, ...], value: Value, place: Place) -> st
             if value
             else "expected text, found none"
         )
+    if isinstance(value, dict):
+        bound = "fewer keys" if value else "at least one key"
+        return f"expected a mapping of {bound}, found {len(value) or 'none'}"
     if isinstance(value, tuple):
         most, least = _bound(candidates, "max_length", tuple), _bound(candidates, "min_length", tuple)
         bound = f"at least {least}" if least is not None and len(value) < least else f"at most {most}"
