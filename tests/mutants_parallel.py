@@ -109,6 +109,13 @@ PARALLEL = (
         BY_HAND,
     ),
     Mutant(
+        "latent experts' rows predicted in full width",
+        WIRE,
+        "block.latent or hidden",
+        "hidden",
+        "test_replica_ranks.test_widths_on_the_wire_are_the_specs",
+    ),
+    Mutant(
         "uniform routing drawn with replacement",
         WIRE,
         "(1 - comb(choices - count, top_k) / sets)",

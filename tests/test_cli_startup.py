@@ -44,6 +44,7 @@ def test_help_imports_not_even_typer(arguments):
         ("compare", *README_MODELS, "--format", "json"),
         ("explain", "deepseek-v3"),
         ("models",),
+        ("hardware",),
         ("help", "exit-codes"),
     ],
 )

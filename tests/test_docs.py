@@ -26,7 +26,9 @@ COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if lin
 
 
 def test_the_table_in_the_readme_is_what_the_command_prints():
-    assert run_cli("compare", *README_MODELS, "--verify").out in (f"{block.rstrip()}\n" for block in blocks("text"))
+    assert run_cli("compare", *README_MODELS, "--verify").out in (
+        f"{block.rstrip()}\n" for block in blocks("text")
+    )
 
 
 @pytest.mark.parametrize("line", COMMANDS)
@@ -77,7 +79,14 @@ def test_every_shipped_spec_points_editors_to_the_schema():
 
 
 def test_files_that_documents_link_to_exist():
-    for document in ("README.md", "CONTRIBUTING.md", "docs/numbers.md", "docs/verify.md", "docs/profile.md"):
+    for document in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/numbers.md",
+        "docs/verify.md",
+        "docs/hardware.md",
+        "docs/profile.md",
+    ):
         path = ROOT / document
         for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
             assert (path.parent / target).exists(), (document, target)

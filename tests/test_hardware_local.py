@@ -17,7 +17,7 @@ from moe_plan.hardware.machine import look
 from moe_plan.hardware.notation import written
 from moe_plan.hardware.probes import Edge, Found, ProbeError
 from moe_plan.hardware.resolve import shelf
-from moe_plan.plan.hardware import seen
+from moe_plan.plan.this_machine import seen
 from moe_plan.report import hardware_local as report
 
 SHELF = shelf()

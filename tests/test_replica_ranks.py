@@ -21,6 +21,7 @@ from moe_plan.replica.parallel.shard import materialise_shard, sparse_layers
 from moe_plan.replica.parallel.share import Batch, Part, routing_of
 from moe_plan.replica.parallel.watch import Task
 from moe_plan.spec.load import parse_spec
+from moe_plan.witness import wire
 from moe_plan.witness.wire_lines import wire_lines
 
 ROUTER = {"kind": "router"}
@@ -135,10 +136,17 @@ def test_a_whole_model(over_gloo):
 
 def test_every_byte_of_a_whole_model_is_predicted(over_gloo):
     for report in over_gloo.reports:
-        lines = [line for line in wire_lines(report) if line.judged]
+        lines = [line for line in wire_lines(report, parse_spec(SMALL, "small.yaml")) if line.judged]
         assert len(lines) == 6 * report.ranks + 1
         assert {line.verdict for line in lines} == {"equal"}
         assert sum(line.measured for line in lines) > 0
+
+
+def test_widths_on_the_wire_are_the_specs():
+    """Not those that the ranks told: a latent that is sent in full width must show."""
+    settings_ = EpSettings(3, dtype="bf16", returns="sums")
+    layers = wire.sparse_layers(parse_spec(SMALL, "small.yaml"), settings_)
+    assert layers == (wire.Layer(7, 3, 24, 2, "sums", False), wire.Layer(5, 3, 12, 2, "sums", False))
 
 
 def test_a_wrong_byte_is_a_difference(over_gloo):
@@ -148,7 +156,9 @@ def test_a_wrong_byte_is_a_difference(over_gloo):
     wrong = rank.layers[1]._replace(dispatch=wrong._replace(sent_payload_bytes=wrong.sent_payload_bytes + 1))
     ranks = (report.by_rank[0], rank._replace(layers=(rank.layers[0], wrong)), *report.by_rank[2:])
     differing = [
-        line.name for line in wire_lines(report._replace(by_rank=ranks)) if line.verdict == "differs"
+        line.name
+        for line in wire_lines(report._replace(by_rank=ranks), parse_spec(SMALL, "small.yaml"))
+        if line.verdict == "differs"
     ]
     assert differing == ["rank 1 dispatch sent", "layer 1 rank 1 dispatch sent"]
 
@@ -160,7 +170,9 @@ def test_bf16_sums_over_two_ranks():
     # Sums are rounded to the 8 bits of bf16 on the wire, in two layers.
     assert not report.is_exact
     assert report.equality.grouped.largest <= 0.05 * report.equality.largest_logit
-    assert {line.verdict for line in wire_lines(report) if line.judged} == {"equal"}
+    assert {line.verdict for line in wire_lines(report, parse_spec(SMALL, "small.yaml")) if line.judged} == {
+        "equal"
+    }
     assert report.by_rank[0].layers[0].itemsize == 2
 
 

@@ -62,7 +62,7 @@ def _one(text: str, on: Shelf) -> Result:
 
 def _machine(on: Shelf) -> Result:
     from moe_plan.hardware.machine import look  # noqa: PLC0415
-    from moe_plan.plan.hardware import seen  # noqa: PLC0415
+    from moe_plan.plan.this_machine import seen  # noqa: PLC0415
     from moe_plan.report import hardware_local as report  # noqa: PLC0415
 
     machine = seen(look(), on)

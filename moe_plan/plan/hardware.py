@@ -1,4 +1,4 @@
-"""What hardware there is: the catalogue filtered, one entry in full, this machine."""
+"""What hardware there is: the catalogue filtered, one entry in full."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from moe_plan.hardware.cluster import Cluster, Device, far_link, node_link
 from moe_plan.hardware.figures import Absent, Figure, absent, figures, sourced
-from moe_plan.hardware.local import recognised
 from moe_plan.hardware.names import key
 from moe_plan.hardware.notation import LOCAL, written
 from moe_plan.hardware.resolve import Shelf, resolve
@@ -14,7 +13,6 @@ from moe_plan.hardware.resolve import Shelf, resolve
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from moe_plan.hardware.machine import Machine
     from moe_plan.hardware.memory import UsableMemory
     from moe_plan.spec.hardware import Accelerator
 
@@ -150,39 +148,3 @@ def _is_wanted(entry: Entry, wanted: Wanted) -> bool:
         and wanted.vendor in (None, entry.vendor)
         and wanted.kind in (None, entry.kind)
     )
-
-
-class SeenGpu(NamedTuple):
-    """One accelerator of this machine."""
-
-    name: str
-    vendor: str
-    memory_bytes: int
-    """As its driver reports it."""
-    usable: int | None
-    """Bytes that programs can have."""
-    taken_as: str
-
-
-class Seen(NamedTuple):
-    """This machine, and what the catalogue knows of its accelerators."""
-
-    machine: Machine
-    gpus: tuple[SeenGpu, ...]
-    notes: tuple[str, ...]
-
-
-def seen(machine: Machine, on: Shelf) -> Seen:
-    """`machine` with its accelerators recognised."""
-    gpus, notes = [], list(machine.notes)
-    for found in machine.accelerators:
-        device, said = recognised(found, on.catalogue, on.by_name)
-        memory = device.memory()
-        is_known = device.spec.name in on.catalogue.accelerators
-        gpus.append(
-            SeenGpu(
-                *found, memory.bytes if memory else None, device.name if is_known else "not in the catalogue"
-            )
-        )
-        notes += said
-    return Seen(machine, tuple(gpus), tuple(dict.fromkeys(notes)))

@@ -11,7 +11,7 @@ from moe_plan.text import clean
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from moe_plan.plan.hardware import Seen
+    from moe_plan.plan.this_machine import Seen
     from moe_plan.report.csv import Value
 
 _ACCELERATORS = (

@@ -111,9 +111,10 @@ def measured(model: Sized, spec: ModelSpec, request: Request, tokens: int, over:
     )
     batch = Batch(dealt(tokens, over.ranks), 1, request.seed, routing_of(request, spec, model.spec))
     (report,) = run_expert_parallel(model.spec, settings, [batch])
-    lines = tuple(wire_lines(report))
+    lines = tuple(wire_lines(report, model.spec))
     ledger = Ledger(spec.name, str(model.scale), model.kept, settings.device, request.dtype, tokens, 0, lines)
-    ranks = tuple(_rank(report, of) for of in report.by_rank)
+    layers = wire.sparse_layers(model.spec, report)
+    ranks = tuple(_rank(report, layers, of) for of in report.by_rank)
     return BatchOverRanks(tokens, ranks, report.imbalance, report.is_exact, ledger)
 
 
@@ -144,15 +145,14 @@ def routing_of(request: Request, spec: ModelSpec, smaller: ModelSpec) -> dict[st
     return {"kind": "counts", "seed": request.seed, "layers": counts}
 
 
-def _rank(report: EpReport, of: RankReport) -> Rank:
-    layers = range(len(of.layers))
+def _rank(report: EpReport, layers: tuple[wire.Layer, ...], of: RankReport) -> Rank:
     seconds = [layer.seconds._asdict() for layer in of.layers]
     return Rank(
         of.rank,
         of.tokens,
         sum(layer.rows for layer in of.layers),
-        _bytes([wire.predicted(report, index)[of.rank] for index in layers]),
-        _bytes([wire.measured(report, index)[of.rank] for index in layers]),
+        _bytes([wire.predicted(report, index, layer)[of.rank] for index, layer in enumerate(layers)]),
+        _bytes([wire.measured(report, index)[of.rank] for index in range(len(layers))]),
         {phase: sum(of_layer[phase] for of_layer in seconds) for phase in seconds[0]},
     )
 

@@ -1,4 +1,4 @@
-"""What expert parallelism puts on the wire: from who chose what, and nothing of the code that exchanges it.
+"""What expert parallelism puts on the wire: from the spec and who chose what, not from the exchanging code.
 
 A token goes once to every other rank that holds an expert of it, with one word for each such expert (two
 where its weight goes along); ranks first tell each other how many rows each expert gets. Back comes a row
@@ -10,10 +10,16 @@ from __future__ import annotations
 from math import comb
 from typing import TYPE_CHECKING, NamedTuple
 
+from moe_plan.spec.flows import block_names
+from moe_plan.witness.budget import ITEMSIZE
+from moe_plan.witness.moments.stack import layers_of
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from moe_plan.replica.parallel.report import EpReport, LayerReport
+    from moe_plan.spec.ffn import MoeFfn
+    from moe_plan.spec.model import ModelSpec, Part
 
 WORD_BYTES = 4
 """Counts, places and weights travel as 32-bit words."""
@@ -107,34 +113,52 @@ def _of_rank(rank: int, matrix: Sequence[Sequence[Route]], layer: Layer) -> Wire
     )
 
 
-def matrix_of(report: EpReport, index: int) -> list[list[Route]]:
+def sparse_layers(spec: ModelSpec, report: EpReport) -> tuple[Layer, ...]:
+    """Of each sparse layer of `spec`, the decoder's before an encoder's, as `report` was asked to run it."""
+    return tuple(
+        Layer(
+            block.experts,
+            report.ranks,
+            block.latent or hidden,
+            ITEMSIZE[report.dtype],
+            report.returns,
+            block.router.weigh_input,
+        )
+        for block, hidden in _blocks(spec)
+    )
+
+
+def _blocks(spec: ModelSpec) -> Iterator[tuple[MoeFfn, int]]:
+    """Each with the width of its part."""
+    encoders = (part for part in spec.parts.values() if part.role == "encoder")
+    parts: tuple[ModelSpec | Part, ...] = (spec, *encoders)
+    for part in parts:
+        for run in layers_of(part.layers):
+            for name in block_names(run.ffn):
+                block = part.ffn.get(name) or spec.ffn[name]
+                if block.kind == "moe":
+                    yield block, part.hidden or spec.hidden
+
+
+def matrix_of(report: EpReport, index: int, layer: Layer) -> list[list[Route]]:
     """What each rank has for each in sparse layer `index`, from the choices that its tokens made."""
-    layers = [rank.layers[index] for rank in report.by_rank]
-    held = shape_of(report, index).held
-    return [routes(layer.chosen_TK, held) for layer in layers]
+    return [routes(rank.layers[index].chosen_TK, layer.held) for rank in report.by_rank]
 
 
-def uniform_matrix(report: EpReport, index: int) -> list[list[Route]]:
+def uniform_matrix(report: EpReport, index: int, layer: Layer) -> list[list[Route]]:
     """The same on average under uniform routing of the same tokens."""
-    layers = [rank.layers[index] for rank in report.by_rank]
-    held = shape_of(report, index).held
-    return [uniform_routes(len(of.chosen_TK), of.top_k, of.choices, held) for of in layers]
+    ranks = [rank.layers[index] for rank in report.by_rank]
+    return [uniform_routes(len(of.chosen_TK), of.top_k, of.choices, layer.held) for of in ranks]
 
 
-def shape_of(report: EpReport, index: int) -> Layer:
-    """What the bytes of sparse layer `index` follow from."""
-    of = report.by_rank[0].layers[index]
-    return Layer(of.experts, report.ranks, of.width, of.itemsize, report.returns, of.weighs_input)
-
-
-def predicted(report: EpReport, index: int) -> list[WireBytes]:
+def predicted(report: EpReport, index: int, layer: Layer) -> list[WireBytes]:
     """Bytes of each rank in sparse layer `index` that its real routing asks for."""
-    return wire_bytes(matrix_of(report, index), shape_of(report, index))
+    return wire_bytes(matrix_of(report, index, layer), layer)
 
 
-def expected(report: EpReport, index: int) -> list[WireBytes]:
+def expected(report: EpReport, index: int, layer: Layer) -> list[WireBytes]:
     """The same on average under uniform routing."""
-    return wire_bytes(uniform_matrix(report, index), shape_of(report, index))
+    return wire_bytes(uniform_matrix(report, index, layer), layer)
 
 
 def measured(report: EpReport, index: int) -> list[WireBytes]:

@@ -11,16 +11,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from moe_plan.replica.parallel.report import EpReport
+    from moe_plan.spec.model import ModelSpec
+    from moe_plan.witness.wire import Layer
 
 GROUP = "bytes on the wire"
 TIME = "time of the exchange"
 
 
-def wire_lines(report: EpReport) -> Iterator[Line]:
-    """Bytes of each rank, all layers together, and each layer that differs; then logits and time."""
-    layers = range(len(report.by_rank[0].layers))
-    guesses = [wire.predicted(report, index) for index in layers]
-    counts = [wire.measured(report, index) for index in layers]
+def wire_lines(report: EpReport, spec: ModelSpec) -> Iterator[Line]:
+    """Bytes of each rank, all layers together, and each layer that differs; then logits and time.
+
+    `spec` is what was run. ValueError where it has another number of sparse layers.
+    """
+    layers = wire.sparse_layers(spec, report)
+    guesses = [wire.predicted(report, index, layer) for index, layer in enumerate(layers)]
+    counts = [wire.measured(report, index) for index in range(len(report.by_rank[0].layers))]
     for rank in range(report.ranks):
         for name in wire.WireBytes._fields:
             pairs = [
@@ -30,19 +35,19 @@ def wire_lines(report: EpReport) -> Iterator[Line]:
             yield Line(GROUP, label, sum(p for p, _ in pairs), sum(m for _, m in pairs), "bytes")
             wrong = [(index, pair) for index, pair in enumerate(pairs) if pair[0] != pair[1]]
             yield from (Line(GROUP, f"layer {index} {label}", *pair, "bytes") for index, pair in wrong)
-    yield from _uniform_lines(report)
+    yield from _uniform_lines(report, layers)
     yield from _equality_lines(report)
-    yield from _time_lines(report)
+    yield from _time_lines(report, layers)
 
 
-def _uniform_lines(report: EpReport) -> Iterator[Line]:
-    layers = range(len(report.by_rank[0].layers))
-    expected = sum(sum(map(_payload, wire.expected(report, index))) for index in layers)
-    seen = sum(sum(map(_payload, wire.measured(report, index))) for index in layers)
+def _uniform_lines(report: EpReport, layers: tuple[Layer, ...]) -> Iterator[Line]:
+    measured = [wire.measured(report, index) for index in range(len(layers))]
+    expected = sum(sum(map(_payload, wire.expected(report, *numbered))) for numbered in enumerate(layers))
+    seen = sum(sum(map(_payload, ranks)) for ranks in measured)
     note = "on average under uniform routing; the difference is the routing's, not the exchange's"
     yield Line(GROUP, "all ranks, uniform routing", expected, seen, "bytes", judged=False, note=note)
-    each = sum(_once_per_expert(report, index) for index in layers)
-    once = sum(of.dispatch_sent for index in layers for of in wire.measured(report, index))
+    each = sum(_once_per_expert(report, *numbered) for numbered in enumerate(layers))
+    once = sum(of.dispatch_sent for ranks in measured for of in ranks)
     note = "what a dispatch that sends a token once for each of its experts would send"
     yield Line(GROUP, "all ranks, once per expert", each, once, "bytes", judged=False, note=note)
 
@@ -51,12 +56,12 @@ def _payload(rank: wire.WireBytes) -> float:
     return rank.dispatch_sent + rank.combine_sent
 
 
-def _once_per_expert(report: EpReport, index: int) -> float:
-    shape, matrix = wire.shape_of(report, index), wire.matrix_of(report, index)
+def _once_per_expert(report: EpReport, index: int, layer: Layer) -> float:
+    matrix = wire.matrix_of(report, index, layer)
     rows = sum(
         route.rows for rank, row in enumerate(matrix) for other, route in enumerate(row) if other != rank
     )
-    return rows * shape.width * shape.itemsize
+    return rows * layer.width * layer.itemsize
 
 
 def _equality_lines(report: EpReport) -> Iterator[Line]:
@@ -77,10 +82,11 @@ def _equality_lines(report: EpReport) -> Iterator[Line]:
     yield Line("logits", "differ from one batch", 0, whole.elements, "elements", judged=False, note=note)
 
 
-def _time_lines(report: EpReport) -> Iterator[Line]:
-    layers = range(len(report.by_rank[0].layers))
+def _time_lines(report: EpReport, layers: tuple[Layer, ...]) -> Iterator[Line]:
+    expected = [wire_time.predicted_seconds(report, index, layer) for index, layer in enumerate(layers)]
+    measured = [wire_time.measured_seconds(report, index) for index in range(len(layers))]
     for stage in wire_time.ExchangeSeconds._fields:
-        guess = sum(getattr(wire_time.predicted_seconds(report, index), stage) for index in layers)
-        seen = sum(getattr(wire_time.measured_seconds(report, index), stage) for index in layers)
+        guess = sum(getattr(of_layer, stage) for of_layer in expected)
+        seen = sum(getattr(of_layer, stage) for of_layer in measured)
         note = wire_time.residual(report, guess, seen)
         yield Line(TIME, f"{stage}, all layers", guess, seen, "s", judged=False, note=note)

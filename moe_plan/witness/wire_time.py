@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from moe_plan.replica.parallel.calibrate import Point
     from moe_plan.replica.parallel.report import EpReport
-    from moe_plan.witness.wire import WireBytes
+    from moe_plan.witness.wire import Layer, WireBytes
 
 DISPATCH_EXCHANGES = 3
 """Counts, places, tokens."""
@@ -58,9 +58,9 @@ def _by_size(report: EpReport) -> list[tuple[Point, ...]]:
     return list(zip(*(rank.exchange for rank in report.by_rank), strict=True))
 
 
-def predicted_seconds(report: EpReport, index: int) -> ExchangeSeconds:
+def predicted_seconds(report: EpReport, index: int, layer: Layer) -> ExchangeSeconds:
     """Of sparse layer `index`: every exchange lasts as long as that of its busiest rank."""
-    rate, ranks = rate_of(report), predicted(report, index)
+    rate, ranks = rate_of(report), predicted(report, index, layer)
     return ExchangeSeconds(
         DISPATCH_EXCHANGES * rate.latency_seconds + rate.seconds_per_byte * max(map(_dispatched, ranks)),
         rate.latency_seconds + rate.seconds_per_byte * max(map(_combined, ranks)),

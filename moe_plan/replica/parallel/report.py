@@ -28,7 +28,6 @@ class LayerReport(NamedTuple):
     choices: int
     """Experts and zero-compute experts."""
     top_k: int
-    weighs_input: bool
     rounds_by_place: bool
     """See `expert_parallel.rounds_by_place`."""
     width: int

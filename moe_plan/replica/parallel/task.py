@@ -95,7 +95,6 @@ def _layer_report(block: Moe, layer: ExpertParallel, timed: list[Record]) -> Lay
         experts=block.spec.experts,
         choices=block.choices,
         top_k=block.spec.top_k,
-        weighs_input=block.spec.router.weigh_input,
         rounds_by_place=rounds_by_place(block.spec, first.width),
         width=first.width,
         itemsize=first.itemsize,
