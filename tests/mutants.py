@@ -7,6 +7,7 @@ from mutants_decode import DECODE, READING, SHARDING
 from mutants_estimate import BYTES, ESTIMATES
 from mutants_experts import EXPERTS
 from mutants_gqa import GQA_BUGS
+from mutants_hardware import HARDWARE
 from mutants_layers import LAYERS_AND_PARTS
 from mutants_parallel import PARALLEL
 from mutants_profile import PROFILES
@@ -40,4 +41,5 @@ MUTANTS = (
     *LEDGER,
     *PARALLEL,
     *PROFILES,
+    *HARDWARE,
 )

@@ -55,7 +55,9 @@ def test_bad_bytes_are_told_once(name: str) -> None:
 def test_corpus_is_large_and_meets_every_code() -> None:
     met = {path.read_text().split(" ", 2)[1] for path in FILES} | {case[1] for case in GENERATED.values()}
     expected = {code for code in CODES if code.startswith("MP1") and not code.startswith(("MP15", "MP16"))}
-    assert met == expected - {"MP101"}, "MP101: paths, MP15x: routing files, MP16x: hardware; tests of their own"
+    assert met == expected - {"MP101"}, (
+        "MP101: paths, MP15x: routing files, MP16x: hardware; tests of their own"
+    )
     assert len(FILES) + len(GENERATED) >= 150
 
 

@@ -115,6 +115,15 @@ def test_what_is_unknown_is_one_line_and_exit_code_3(text, code, fragment):
     assert ran.err.count("\n") == 1
 
 
+def test_what_is_taken_for_granted_is_told_in_every_format():
+    note = "H100 is taken as h100-sxm, and not h100-nvl or h100-pcie"
+    for form in ("table", "json", "markdown", "csv"):
+        ran = run_cli("hardware", "8xH100", "--format", form)
+        assert ran.code == 0
+        assert note in (ran.err if form == "csv" else ran.out)
+        assert bool(ran.err) == (form == "csv")
+
+
 def test_the_message_about_a_name_ends_with_what_to_do():
     assert "`moe-plan hardware` lists it, and a path to a YAML works too" in run_cli("hardware", "zzzzzz").err
 

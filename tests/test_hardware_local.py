@@ -114,6 +114,7 @@ class TestNvidia:
         assert (found.device.name, found.nodes, found.per_node, found.domain) == ("h100-sxm", 1, 8, 8)
         assert found.device.memory().bytes == int(79.19 * GIB)
         assert found.notes == ("NVIDIA H100 80GB HBM3 is taken as h100-sxm",)
+        assert found.host_memory.amount == 131072000 << 10
         assert not nvml.is_open
 
     def test_names_may_be_bytes(self, tmp_path):
@@ -154,6 +155,12 @@ class TestNvidia:
         assert found.device.bandwidth() is found.device.rate("bf16") is found.link is None
         assert "is not in the catalogue" in found.notes[0]
         assert found.notes[0].isprintable()
+
+    def test_a_gpu_without_any_memory_told(self, tmp_path):
+        here = Edge(tmp_path, "linux", {}, commands(), lambda: Nvml(("NVIDIA Zork", None)))
+        found = cluster(here)
+        assert found.device.memory() is None
+        assert found.host_memory is None
 
     def test_several_kinds_are_no_cluster(self, tmp_path):
         with pytest.raises(InputError, match="several kinds"):
@@ -238,6 +245,16 @@ class TestAmd:
             product_name="AMD Instinct MI355X",
         )
         assert cluster(edge(tmp_path)).device.name == "mi355x"
+
+    def test_a_die_of_a_package_is_a_device(self, tmp_path):
+        die = {
+            "asic": {"market_name": "AMD Instinct MI250X"},
+            "vram": {"size": {"value": 65520, "unit": "MB"}},
+        }
+        found = cluster(edge(tmp_path, **{"amd-smi": json.dumps([die] * 8)}))
+        assert (found.device.name, found.devices, found.domain) == ("mi250x/1of2", 8, 8)
+        assert found.device.memory().bytes == 65520 * MIB
+        assert found.device.rate("bf16") == 383 * 10**12 // 2
 
 
 class TestMac:

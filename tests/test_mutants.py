@@ -36,6 +36,7 @@ PACKAGE = Path(moe_plan.__file__).parent
 PACKAGES = ("moe_plan", "moe_plan.spec")
 CALCULATOR = ("moe_plan.anatomy", "moe_plan.estimate", "moe_plan.api")
 REPLICA = ("moe_plan.replica", "moe_plan.witness")
+HARDWARE = ("moe_plan.hardware",)
 READING = tuple(f"moe_plan.spec.{module}" for module in ("locked", "catalogue", "load", "rules", "flows"))
 
 # Modules beside the checks that hold what a check calls.
@@ -76,7 +77,9 @@ class PatchedFinder:
 
 
 def is_replaced(name: str) -> bool:
-    return name in PACKAGES or name.startswith((*CALCULATOR, *REPLICA, *READING, *HELPERS, "test_"))
+    return name in PACKAGES or name.startswith(
+        (*CALCULATOR, *REPLICA, *HARDWARE, *READING, *HELPERS, "test_")
+    )
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from moe_plan.errors import InputError
 from moe_plan.spec import limits
+from moe_plan.spec.hardware import HardwareSpec
 from moe_plan.spec.model import ModelSpec
 from moe_plan.spec.scalars import ScalarError, parsed_scalar
 from moe_plan.spec.shape import Member, expected_at, members
@@ -230,7 +231,7 @@ def patterns(candidates: tuple[Member, ...]) -> set[str]:
 
 
 def test_every_pattern_of_the_schema_has_words() -> None:
-    assert patterns(members(ModelSpec)) == set(FORMS)
+    assert patterns(members(ModelSpec)) | patterns(members(HardwareSpec)) == set(FORMS)
 
 
 def test_expected_at_follows_runs_in_runs() -> None:

@@ -22,19 +22,19 @@ def run(wanted: Wanted, output: Output, *, local: bool = False) -> int:
         message = "--local takes no filter"
         raise UsageError(message)
     files = targets(output.files, COMMAND)
-    return deliver(_result(wanted, local=local), output, files)
+    return deliver(_result(wanted, local=local, is_csv=output.format == "csv"), output, files)
 
 
-def _result(wanted: Wanted, *, local: bool) -> Result:
+def _result(wanted: Wanted, *, local: bool, is_csv: bool) -> Result:
     on = shelf()
     if local:
         return _machine(on)
     if wanted.substring and wanted.is_plain and is_one(wanted.substring, on):
-        return _one(wanted.substring, on)
+        return _one(wanted.substring, on, is_csv=is_csv)
     entries = listing(on, wanted)
     if not entries and wanted.substring and wanted.is_plain:
         # Raises with the nearest names, or finds what no list has: a family with a size of memory.
-        return _one(wanted.substring, on)
+        return _one(wanted.substring, on, is_csv=is_csv)
     from moe_plan.report import hardware as report  # noqa: PLC0415  each answer has a report of its own
 
     hidden = [entry for entry in entries if entry.kind == "instance"] if wanted == Wanted() else []
@@ -48,7 +48,7 @@ def _result(wanted: Wanted, *, local: bool) -> Result:
     )
 
 
-def _one(text: str, on: Shelf) -> Result:
+def _one(text: str, on: Shelf, *, is_csv: bool) -> Result:
     from moe_plan.report import hardware_detail as report  # noqa: PLC0415
 
     asked = detail(text, on)
@@ -57,6 +57,8 @@ def _one(text: str, on: Shelf) -> Result:
         lambda _width: report.document(asked),
         lambda: report.content(asked),
         lambda: report.csv_lines(asked),
+        # The other formats have them inside.
+        asked.cluster.notes if is_csv else (),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from moe_plan.hardware.cluster import Device, Part
+from moe_plan.hardware.cluster import Device, Part, die_of
 from moe_plan.hardware.memory import GIB
 from moe_plan.hardware.names import Entry, key, names
 from moe_plan.hardware.notation import Written, refused
@@ -176,13 +176,25 @@ def _of_profile(asked: Written, catalogue: Catalogue) -> Chosen:
 
 def _with_part(asked: Written, found: Chosen) -> Chosen:
     if not asked.slice:
-        return found
+        return _with_dies(asked, found)
     mig = found.device.spec.mig
     cut = mig.profiles.get(asked.slice) if mig is not None else None
     if mig is None or cut is None:
         raise refused(asked.text, f"no slice {asked.slice} of {found.name}", "MP309")
     compute, memory = (cut.compute, mig.compute_slices), (cut.memory, mig.memory_slices)
     return found._replace(device=found.device._replace(part=Part(asked.slice, compute, memory)))
+
+
+def _with_dies(asked: Written, found: Chosen) -> Chosen:
+    """A package that software sees as several devices is several devices."""
+    die, dies = die_of(found.device.spec), found.device.spec.dies
+    if die is None:
+        return found
+    packages = asked.number or 1
+    note = f"{packages} {found.name} are {packages * dies} devices to software, {dies} in a package"
+    return found._replace(
+        device=found.device._replace(part=die), chips=packages * dies, notes=(*found.notes, note)
+    )
 
 
 def _checked(asked: Written, found: Chosen) -> Chosen:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from moe_plan.spec.hardware import Accelerator
 
 _NODE_LINKS = ("nvlink", "xgmi", "ici", "roce", "neuronlink", "pcie")
+# How far a bridge reaches in a machine of unknown make is not known; these reach every card in it.
+_ANY_MACHINE = ("roce", "pcie")
 _FAR = ("links.network", "links.roce")
 
 
@@ -21,6 +23,13 @@ class Part(NamedTuple):
     compute: tuple[int, int]
     """Numerator and denominator."""
     memory: tuple[int, int]
+    note: str = "NVML reports what a slice really has"
+
+
+def die_of(spec: Accelerator) -> Part | None:
+    """The part of a package that software sees as one device; None where that is all of it."""
+    share = (1, spec.dies)
+    return Part(f"1of{spec.dies}", share, share, "one die of a package") if spec.dies > 1 else None
 
 
 class Device(NamedTuple):
@@ -46,7 +55,7 @@ class Device(NamedTuple):
         if whole is None or self.part is None:
             return whole
         share, all_of_it = self.part.memory
-        basis = f"estimated: {share}/{all_of_it} of a whole one; NVML reports what a slice really has"
+        basis = f"estimated: {share}/{all_of_it} of a whole one; {self.part.note}"
         return UsableMemory(whole.bytes * share // all_of_it, basis)
 
     def bandwidth(self) -> int | None:
@@ -90,10 +99,19 @@ class Cluster(NamedTuple):
 
 
 def node_link(spec: Accelerator, name: str | None) -> Figure | None:
-    """The link called `name`, or the fastest that a node can be built with."""
+    """The link called `name`; without one, that of the node it is sold in, or what any machine has."""
     if name is not None:
         return figure(spec, f"links.{name}")
-    found = (figure(spec, f"links.{link}") for link in _NODE_LINKS)
+    return _first(spec, _NODE_LINKS if spec.node else _ANY_MACHINE)
+
+
+def own_link(spec: Accelerator) -> Figure | None:
+    """The fastest link that the accelerator itself has."""
+    return _first(spec, _NODE_LINKS)
+
+
+def _first(spec: Accelerator, links: tuple[str, ...]) -> Figure | None:
+    found = (figure(spec, f"links.{link}") for link in links)
     return next((link for link in found if link is not None), None)
 
 

@@ -9,8 +9,8 @@ from moe_plan.units import BYTE_UNITS, quantity
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from moe_plan.spec.hardware import Accelerator, Power, SourceRef
-    from moe_plan.spec.hardware import Bandwidth, Rate, Size  # isort: skip
+    from moe_plan.spec.hardware import Accelerator
+    from moe_plan.spec.hardware_figures import Bandwidth, Power, Rate, Size, SourceRef
 
     Quoted = Bandwidth | Rate | Size | Power
 

@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any, cast
 
 from moe_plan.errors import UnavailableError
-from moe_plan.hardware.cluster import Cluster, Device, Part, far_link, node_link
-from moe_plan.hardware.figures import LINKS, MEMORY, RATES, figure
+from moe_plan.hardware.cluster import Cluster, Device, Part, die_of, far_link, node_link
+from moe_plan.hardware.figures import LINKS, MEMORY, RATES, Figure, figure
 from moe_plan.hardware.machine import look
 from moe_plan.hardware.memory import driver_reserve
 from moe_plan.hardware.names import key
@@ -52,7 +52,7 @@ def local_cluster(
     if count > len(machine.accelerators):
         raise refused(asked.text, f"this machine has {len(machine.accelerators)}")
     device, notes = recognised(machine.accelerators[0], catalogue, index)
-    joined = count > 1 and device.part is None
+    joined = count > 1 and (device.part is None or device.part == die_of(device.spec))
     nodes = asked.nodes or 1
     return Cluster(
         asked.text,
@@ -62,9 +62,19 @@ def local_cluster(
         count if joined else 1,
         node_link(device.spec, None) if joined else None,
         far_link(device.spec) if nodes > 1 else None,
-        None,
+        _host_memory(machine),
         "local",
         (*machine.notes, *notes),
+    )
+
+
+def _host_memory(machine: Machine) -> Figure | None:
+    total = machine.host_memory_bytes
+    if total is None:
+        return None
+    printed = f"{total // _MIB} MiB"
+    return Figure(
+        "host_memory", printed, total, "kernel", "observed-once", "the kernel of this machine", None, ()
     )
 
 
@@ -82,11 +92,12 @@ def recognised(found: Found, catalogue: Catalogue, index: Index) -> tuple[Device
         sliced = Device(spec, Part(part[2].casefold(), *shares), found_memory_bytes=found.memory_bytes)
         return sliced, (f"{shown} is taken as {sliced.name}",)
     note = f"{shown} is taken as {spec.name}"
-    if _is_same_size(spec, found):
-        return Device(spec), (note,)
+    die = die_of(spec)
+    if not found.memory_bytes or (die is None and _is_same_size(spec, found)):
+        return Device(spec, die), (note,)
     size = f"its driver reports {found.memory_bytes // _MIB:,} MiB"
     usable = found.memory_bytes - driver_reserve(found.vendor, found.memory_bytes)
-    return Device(spec, found_memory_bytes=max(0, usable)), (note, size)
+    return Device(spec, die, found_memory_bytes=max(0, usable)), (note, size)
 
 
 def _named(name: str, found: Found, catalogue: Catalogue, index: Index) -> Accelerator | None:
@@ -115,8 +126,11 @@ def _is_same_size(spec: Accelerator, found: Found) -> bool:
 def _stranger(found: Found) -> Accelerator:
     """A stand-in with the fields of a spec, of which only the driver's figure is set."""
     name = _NOT_IN_NAMES.sub("-", clean(found.name, 60)).strip("-.").casefold() or "unknown"
-    size = Locked(
-        {"value": f"{found.memory_bytes // _MIB} MiB", "source": "driver", "note": None, "also": ()}
+    printed = f"{found.memory_bytes // _MIB} MiB"
+    size = (
+        Locked({"value": printed, "source": "driver", "note": None, "also": ()})
+        if found.memory_bytes
+        else None
     )
     memory: dict[str, Any] = dict.fromkeys(MEMORY)
     fields: dict[str, Any] = {
@@ -126,6 +140,7 @@ def _stranger(found: Found) -> Accelerator:
         "vendor": found.vendor,
         "type": "gpu",
         "status": "available",
+        "dies": 1,
         "family": None,
         "family_default": False,
         "aliases": (),

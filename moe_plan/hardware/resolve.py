@@ -91,7 +91,7 @@ def _system(asked: Written, found: Chosen, system: System) -> Cluster:
 
 def _accelerators(asked: Written, found: Chosen, catalogue: Catalogue) -> Cluster:
     system = _node_of(found, catalogue)
-    slices = found.device.part is not None
+    slices = bool(asked.slice)
     count = found.chips or asked.number or 1
     if asked.nodes is not None:
         return _in_nodes(asked, found, system, (asked.nodes, count))
@@ -118,7 +118,7 @@ def _in_nodes(asked: Written, found: Chosen, system: System | None, shape: tuple
     reach = (system.domain or system.per_node) if system is not None and fills else per_node
     # A rack's link crosses its nodes; a node's own does not.
     domain = min(reach, total) if system is not None and system.domain else min(reach, per_node)
-    is_part = found.device.part is not None
+    is_part = bool(asked.slice)
     return Cluster(
         asked.text,
         found.device,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from moe_plan.hardware.cluster import Cluster, Device, far_link, node_link
+from moe_plan.hardware.cluster import Cluster, Device, far_link, node_link, own_link
 from moe_plan.hardware.figures import Absent, Figure, absent, figures, sourced
 from moe_plan.hardware.names import key
 from moe_plan.hardware.notation import LOCAL, written
@@ -90,7 +90,7 @@ def _entries(on: Shelf) -> Iterator[Entry]:
     catalogue = on.catalogue
     for spec in catalogue.accelerators.values():
         whole = _entry("accelerator", spec.name, spec.title or spec.name, spec)
-        yield whole._replace(link=node_link(spec, None), network=far_link(spec))
+        yield whole._replace(link=own_link(spec), network=far_link(spec))
     for system in catalogue.systems.values():
         spec = catalogue.accelerators[system.accelerator]
         entry = _entry("system", system.name, system.title or system.name, spec)

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 LOCK_NAME = "catalogue.lock"
 _PACKAGE = Path(__file__).resolve().parent.parent
-SCHEMA_FILES = tuple(Path(__file__).with_name(f"{name}.py") for name in ("hardware", "fields", "limits"))
+SCHEMA_FILES = tuple(
+    Path(__file__).with_name(f"{name}.py") for name in ("hardware", "hardware_figures", "fields", "limits")
+)
 _MAPPINGS = frozenset({"sources", "profiles", "unconfirmed", "instances"})
 _SUFFIX = ".yaml"
 

@@ -9,17 +9,8 @@ from pydantic import BaseModel
 
 from moe_plan.errors import ERRORS_SHOWN, InputError
 from moe_plan.spec.finding import Finding, placed
-from moe_plan.spec.hardware import (
-    PROFILE_FORM,
-    Accelerator,
-    Bandwidth,
-    Cloud,
-    HardwareSpec,
-    Power,
-    Rate,
-    Size,
-    System,
-)
+from moe_plan.spec.hardware import PROFILE_FORM, Accelerator, Cloud, HardwareSpec, System
+from moe_plan.spec.hardware_figures import Bandwidth, Power, Rate, Size
 from moe_plan.text import did_you_mean
 from moe_plan.units import quantity
 

@@ -1,8 +1,8 @@
 """Peak activation bytes of a prefill and of a decode step: predicted stage by stage, and as allocated.
 
 Predicted from the spec's sizes and from how many rows each expert had; nothing is run for it. Beside the
-whole forward stands the same with logits of the last token alone, in which the widest moment is a layer's, and
-a line for each block, whose own widest moment the whole may hide.
+whole forward stands the same with logits of the last token alone, in which the widest moment is a layer's,
+and a line for each block, whose own widest moment the whole may hide.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def measured_peaks(
 ) -> tuple[Peaks, Peaks]:
     """Of a prefill and of the decode step after it."""
     peaks = []
-    for forward in _forwards(replica, shape, seed, Options(logits=logits)):
+    for forward in prefill_and_decode(replica, shape, seed, Options(logits=logits)):
         inside: dict[Module, int] = {}
         handles = [
             handle
@@ -61,7 +61,7 @@ def routed_rows(
 ) -> tuple[dict[Module, Counts], dict[Module, Counts]]:
     """Rows of each choice of every block that routes, in a prefill and in the decode step after it."""
     counts = []
-    for forward in _forwards(replica, shape, seed, Options(logits="last")):
+    for forward in prefill_and_decode(replica, shape, seed, Options(logits="last")):
         rows: dict[Module, Counts] = {}
         handles = [
             handle
@@ -90,8 +90,10 @@ def modules_in(replica: Replica) -> dict[Module, nn.Module]:
     return found
 
 
-def _forwards(replica: Replica, shape: Shape, seed: int, options: Options) -> Iterator[Callable[[], Tensor]]:
-    """A prefill, then a decode step on the same cache."""
+def prefill_and_decode(
+    replica: Replica, shape: Shape, seed: int, options: Options
+) -> Iterator[Callable[[], Tensor]]:
+    """A prefill, then a decode step on the same cache: each to be called before the next is asked for."""
     cache = Cache(replica, shape.sequences, shape.tokens + 1)
     ids_BT = tokens_of(replica, shape._replace(steps=1), seed)
     prompt_BT, next_B1 = ids_BT[:, :-1].contiguous(), ids_BT[:, -1:].contiguous()
@@ -103,10 +105,10 @@ def _tracked(module: nn.Module, name: Module, inside: dict[Module, int]) -> Iter
     tracker = AllocationTracker()
 
     def enter(_module: nn.Module, _given: tuple[Any, ...]) -> None:
-        tracker.__enter__()
+        tracker.__enter__()  # type: ignore[no-untyped-call]  # torch declares no types
 
     def leave(_module: nn.Module, _given: tuple[Any, ...], _out: Tensor) -> None:
-        tracker.__exit__(None, None, None)
+        tracker.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         inside[name] = tracker.peak_bytes
 
     yield module.register_forward_pre_hook(enter)

@@ -14,6 +14,7 @@ from moe_plan.replica import build
 from moe_plan.replica.routing import Balanced
 from moe_plan.spec.catalogue import validated
 from moe_plan.witness.activations import activation_lines
+from moe_plan.witness.allocator import allocator_lines
 from moe_plan.witness.caches import allocated_lines, cache_lines
 from moe_plan.witness.experts import distinct_lines
 from moe_plan.witness.operations import Forward, flop_lines
@@ -67,6 +68,7 @@ def _shrunk_lines(made: Prepared, request: Request) -> Iterator[Line]:
     yield from distinct_lines(replica, request.tokens, request.seeds, request.seed)
     yield weight_byte_line(book, replica, request.dtype)
     yield from activation_lines(made, request.seed)
+    yield from allocator_lines(made, request.seed)
     if request.time:
         yield from time_lines(made, request.dtype, request.seed)
 

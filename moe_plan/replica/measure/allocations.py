@@ -2,7 +2,8 @@
 
 Every storage that an operation returns is counted from then until it is freed. What an operation allocates
 and frees inside itself is not: fused attention would, and is not used; on a CPU, oneDNN's copy of a
-convolution's taps and its buffers inside bfloat16 products are, tens of kilobytes that do not grow with tokens.
+convolution's taps and its buffers inside bfloat16 products are, tens of kilobytes that do not grow with
+tokens.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class Module(NamedTuple):
     """`attention` or `ffn`."""
     name: str
     """As the spec names it."""
-    index: int = 0
+    number: int = 0
     """Which of the layer's blocks of that slot."""
 
 
