@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from moe_plan.spec.model import ModelSpec
 
 
-
 class Prepared(NamedTuple):
     """A replica that has its memory, and what it was made from."""
 

@@ -72,4 +72,3 @@ def tokens_of(replica: Replica, shape: Shape, seed: int) -> torch.Tensor:
         return torch.zeros(size, dtype=torch.long, device=device)
     generator = torch.Generator("cpu").manual_seed(seed)
     return torch.randint(0, replica.spec.vocab, size, generator=generator).to(device)
-

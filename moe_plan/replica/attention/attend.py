@@ -64,12 +64,20 @@ class Keys(NamedTuple):
     first: int = 0
 
 
-def attend(q_NRTd: Tensor, seen: Keys, start: int, visible: Visible, scoring: Scoring, block: int) -> Tensor:
-    """Attention of new tokens at positions `start`... over `seen`: [N, R, T, e].
+class Asking(NamedTuple):
+    """Where the new tokens stand, and how many of them are handled at once."""
 
-    At most `block` queries at once. Keys that none of them sees are left out, so that a block of one
+    start: int
+    block: int
+
+
+def attend(q_NRTd: Tensor, seen: Keys, asking: Asking, visible: Visible, scoring: Scoring) -> Tensor:
+    """Attention of the new tokens over `seen`: [N, R, T, e].
+
+    At most `asking.block` queries at once. Keys that none of them sees are left out, so that a block of one
     computes exactly the scores that causality, window and chunk leave.
     """
+    start, block = asking
     groups, heads, tokens, _ = q_NRTd.shape
     keys, width = seen.keys_NSd.shape[1], seen.values_NSe.shape[2]
     out_NRTe = q_NRTd.new_empty((groups, heads, tokens, width))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from moe_plan.replica.attention.attend import Keys, Scoring, Visible, attend
+from moe_plan.replica.attention.attend import Asking, Keys, Scoring, Visible, attend
 from moe_plan.replica.attention.relative import position_bias
 from moe_plan.replica.attention.temperature import position_factors
 from moe_plan.replica.mixer import Mixer
@@ -118,9 +118,8 @@ class GroupedQueryAttention(Mixer):
         """Attention output of the new tokens, [B, T, D]."""
         q_NRTd = self._queries(x_BTD, call)
         seen = self._seen(x_BTD, state, call)
-        out_NRTe = attend(
-            q_NRTd, seen, call.start, self.visible, self._scoring(call, seen), call.options.query_block
-        )
+        asking = Asking(call.start, call.options.query_block)
+        out_NRTe = attend(q_NRTd, seen, asking, self.visible, self._scoring(call, seen))
         del q_NRTd, seen
         batch, tokens = x_BTD.shape[:2]
         heads_BTHe = out_NRTe.view(batch, self.spec.heads, tokens, self.value_dim).transpose(1, 2)

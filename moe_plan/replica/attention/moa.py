@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch.nn import functional
 
-from moe_plan.replica.attention.attend import Keys, Scoring, Visible, attend
+from moe_plan.replica.attention.attend import Asking, Keys, Scoring, Visible, attend
 from moe_plan.replica.mixer import Mixer
 from moe_plan.replica.rope import rotate
 from moe_plan.replica.routing import Balanced
@@ -118,7 +118,8 @@ class AttentionMixture(Mixer):
         queries_NKTd = self._queries(x_BTD, routed, call)
         seen = self._seen(x_BTD, state, call)
         scoring = Scoring(self.spec.head_dim**-0.5)
-        out_NKTd = attend(queries_NKTd, seen, call.start, self.visible, scoring, call.options.query_block)
+        asking = Asking(call.start, call.options.query_block)
+        out_NKTd = attend(queries_NKTd, seen, asking, self.visible, scoring)
         del queries_NKTd, seen
         out_BTKHd = out_NKTd.view(batch, -1, *out_NKTd.shape[1:]).permute(0, 3, 2, 1, 4)
         return out_BTKHd.reshape(batch * tokens * self.spec.top_k, self.width)
