@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Logits = Literal["all", "last"]
 WHOLE: dict[Logits, str] = {"all": "whole forward", "last": "whole forward, logits of the last token"}
 
+CUDA_NOTE = "its blocks are multiples of 512 bytes, and products may hold a workspace"
+
 
 def activation_lines(made: Prepared, seed: int) -> Iterator[Line]:
     """Of a prefill, then of the decode step after it: the whole forward, and each block alone."""
@@ -46,6 +48,9 @@ def peak_lines(replica: Replica, shape: Shape, seed: int) -> Iterator[Line]:
             tape = moments(replica.spec, run, counts[step], logits=logits)
             peaks = measured[logits][step]
             yield Line(group, name, tape.peak, peaks.whole, "bytes", note=f"widest: {tape.where}")
+            if peaks.allocator is not None:
+                title = f"{name}, CUDA's allocator"
+                yield Line(group, title, tape.peak, peaks.allocator, "bytes", judged=False, note=CUDA_NOTE)
         yield from _block_lines(group, tape.inside, peaks.inside)
 
 
