@@ -40,6 +40,7 @@ def test_refused_before_computing(tmp_path, small_spec):
         f"json={tmp_path / 'no' / 'x.json'}": "its folder does not exist",
         f"json={small_spec}": "it is also an input",
         "json=/dev/null": "it is not a regular file",
+        "json=/dev/stdout": "it is not a regular file",
         f"json={tmp_path / 'fifo'}": "it is not a regular file",
         f"json={tmp_path / 'loop'}": "cannot write",
         f"json={tmp_path / ('x' * 300)}": "File name too long",

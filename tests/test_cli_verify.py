@@ -6,14 +6,19 @@ import json
 import os
 
 import pytest
+from conftest import run_cli
 from fake_witness import run_fake
+
+from moe_plan.cli import verify_command
+from moe_plan.plan import verification
+from moe_plan.replica import shrink_lengths
 
 
 def test_all_holds():
     ran = run_fake("", "verify", "mixtral-8x7b")
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.startswith(
-        "mixtral-8x7b, replica at scale 1/16: cpu, fp32, prefill of 24 tokens, 4 decode"
+        "mixtral-8x7b, replica at scale 1/16: cpu, fp32, 2 sequences, prefill of 24 tokens each, 4 decode"
     )
     assert "67 quantities" in ran.out
     assert "all hold" in ran.out
@@ -32,6 +37,27 @@ def test_a_difference_is_10_and_named(command):
     assert ran.out
     assert run_fake("dbrx=differs", *command, "dbrx", "--detailed-exitcode").code == 15
     assert run_fake("", *command, "dbrx", "--detailed-exitcode").code == 0
+
+
+def test_a_detailed_exit_code_of_nothing_checked():
+    ran = run_cli("compare", "dbrx", "--detailed-exitcode")
+    assert (ran.code, ran.out) == (2, "")
+    assert "give it with --verify" in ran.err
+
+
+@pytest.mark.parametrize("option", [("--tokens", "7"), ("--tokens", "16385"), ("--steps", "4097")])
+def test_sizes_that_cannot_be_run_are_refused_at_once(option):
+    ran = run_cli("verify", "dbrx", *option)
+    assert (ran.code, ran.out) == (2, "")
+    assert "is not a whole number from" in ran.err
+
+
+def test_bounds_are_those_of_the_plan():
+    names = ("FEWEST_TOKENS", "MOST_TOKENS", "MOST_STEPS")
+    assert [getattr(verify_command, name) for name in names] == [
+        getattr(verification, name) for name in names
+    ]
+    assert verification.FEWEST_TOKENS == shrink_lengths.FEWEST_TOKENS
 
 
 def test_many_differences_are_counted():

@@ -100,6 +100,13 @@ SCHEMA = closed(
         "format": {"const": "moe-plan/verify"},
         "format_version": {"const": "1.0"},
         "request": closed(REQUEST),
+        "sequences": COUNT,
+        "full_width": {
+            "anyOf": [
+                {"type": "null"},
+                closed({"sequences": COUNT, "tokens": COUNT, "steps": COUNT, "dtype": {"enum": ["bf16"]}}),
+            ]
+        },
         "models": {"type": "array", "items": MODEL, "minItems": 1},
     }
 )

@@ -91,7 +91,7 @@ def _refusal(model: Model, request: Request) -> str:
 
     What is refused is refused at once. Without torch there is nothing to refuse, and the one error says so.
     """
-    if request.scale is None or request.device != "cpu" or find_spec("torch") is None:
+    if request.device != "cpu" or find_spec("torch") is None:
         return ""
     from moe_plan.replica.memory import available_memory  # noqa: PLC0415  as the rest, only where it is asked
     from moe_plan.spec.catalogue import validated  # noqa: PLC0415

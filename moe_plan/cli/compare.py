@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from moe_plan.cli.files import targets
 from moe_plan.cli.given import given_models
 from moe_plan.cli.output import Output, Result, deliver
+from moe_plan.errors import UsageError
 from moe_plan.plan.compare import compare
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ class Wanted(NamedTuple):
 
 def run(wanted: Wanted, question: Question, output: Output) -> int:
     """Exit code of the command."""
+    if wanted.detailed and not wanted.verify:
+        message = "--detailed-exitcode tells what --verify found; give it with --verify"
+        raise UsageError(message)
     files = targets(output.files, "compare", wanted.names)
     models, notes = given_models(wanted.names)
     comparison = compare(models, question)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from moe_plan.cli.choices import Format, Picture
 
 SUFFIXES = {"table": "txt", "json": "json", "markdown": "md", "csv": "csv"}
+STREAMS = ("/dev/std", "/dev/fd/", "/proc/")
+"""Names of what is open already, which a renamed file would replace."""
 PICTURES = ("svg", "png")
 
 
@@ -97,7 +99,9 @@ def _real_path(path: str) -> Path | None:
 def _check_writable(target: Target) -> None:
     path = target.real_path
     try:
-        reason = _reason_against(path)
+        # The name of a stream leads to whatever file it was sent to.
+        is_stream = os.path.abspath(target.path).startswith(STREAMS)  # noqa: PTH100  resolves no links
+        reason = "it is not a regular file" if is_stream else _reason_against(path)
     except OSError as error:
         reason = error.strerror or str(error)
     if reason:

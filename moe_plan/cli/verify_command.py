@@ -17,9 +17,10 @@ from moe_plan.cli.options import (
     byte_count,
     number_between,
     scale_text,
-    whole_number,
 )
 
+FEWEST_TOKENS, MOST_TOKENS, MOST_STEPS = 8, 16_384, 4_096
+"""As in plan.verification, which --help does without; a test holds them equal."""
 MOST_THREADS = 1_024
 LARGEST_SEED = 2**32 - 1
 SUMMARY = "The numbers of a model, checked by running it shrunk."
@@ -59,10 +60,22 @@ DeviceOption = Annotated[
 ]
 DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Type of weights and activations.")]
 Tokens = Annotated[
-    int, typer.Option("--tokens", metavar="N", parser=whole_number, help="Tokens of the prefill.")
+    int,
+    typer.Option(
+        "--tokens",
+        metavar="N",
+        parser=number_between(FEWEST_TOKENS, MOST_TOKENS),
+        help=f"Tokens of the prefill, {FEWEST_TOKENS} to {MOST_TOKENS}.",
+    ),
 ]
 Steps = Annotated[
-    int, typer.Option("--steps", metavar="N", parser=whole_number, help="Decode steps after the prefill.")
+    int,
+    typer.Option(
+        "--steps",
+        metavar="N",
+        parser=number_between(1, MOST_STEPS),
+        help=f"Decode steps after the prefill, at most {MOST_STEPS}.",
+    ),
 ]
 Seed = Annotated[
     int,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
+from warnings import filterwarnings
 
 from moe_plan.errors import UnavailableError
 from moe_plan.text import clean
@@ -20,6 +21,8 @@ _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 def loaded(load: Callable[[], Loaded]) -> Loaded:
     """What `load` imports. Raises UnavailableError where torch is missing or broken."""
+    # torch says so once where NumPy, which nothing here needs, is not installed.
+    filterwarnings("ignore", message="Failed to initialize NumPy")
     try:
         return load()
     except (ImportError, OSError) as error:

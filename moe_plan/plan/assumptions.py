@@ -29,6 +29,7 @@ ZERO_EXPERTS = (
     "distinct experts and reads are means, E in the formula counting the zero ones too"
 )
 WINDOWS = "KV per token is what the next token adds at this context: a full window or chunk adds nothing"
+REPEATED = "released files repeat tensors that are one in memory, such as an MTP module's table and head"
 CROSS = (
     "encoder-decoder: the source is as long as the context; active, prefill and training count both stacks, "
     "a decode step runs the decoder alone"
@@ -61,6 +62,12 @@ def _of_these(models: Sequence[Model]) -> Iterator[str]:
         yield WINDOWS
     if "gqa-cross" in kinds:
         yield CROSS
+    if any(_repeats_tensors(model) for model in models):
+        yield REPEATED
+
+
+def _repeats_tensors(model: Model) -> bool:
+    return any(weight.copy for block in model.inventory.blocks for weight in block.weights)
 
 
 def _beyond_context(models: Sequence[Model], question: Question) -> Iterator[str]:

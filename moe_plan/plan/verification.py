@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 Status = Literal["holds", "differs", "failed"]
 """All quantities hold; at least one differs; the replica could not be run to its end."""
 
+SEQUENCES = 2
+"""In the batch of a replica: one would not show what is mixed up between sequences."""
+FULL_WIDTH_TOKENS, FULL_WIDTH_STEPS, FULL_WIDTH_DTYPE = 4, 1, "bf16"
+"""At published size one sequence of a few tokens: nothing is computed; counts grow as the formulas say."""
+FEWEST_TOKENS, MOST_TOKENS = 8, 16_384
+"""Of a prefill: enough for windows, chunks and compressed entries to be felt; what runs in minutes."""
+MOST_STEPS = 4_096
+
 ALL_PARAMETERS = ("parameters", "all parameters")
 """Group and name of the line that has the replica's parameters in one sum."""
 VERDICTS: tuple[Verdict, ...] = ("equal", "within", "differs", "noted")

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from moe_plan.plan.verification import groups
+from moe_plan.plan.verification import (
+    FULL_WIDTH_DTYPE,
+    FULL_WIDTH_STEPS,
+    FULL_WIDTH_TOKENS,
+    SEQUENCES,
+    groups,
+)
 from moe_plan.report import numbers
 from moe_plan.report.numbers import MISSING
 from moe_plan.report.table import Column, Document, Row, Table, section, texts
@@ -36,6 +42,11 @@ _STYLES = (
 )
 _PEAK, _TIME = 5, 6
 LEGEND = "params: of the replica; checked, differ: quantities; took: wall time of the check"
+FULL_WIDTH = "full width"
+FULL_WIDTH_RUN = (
+    f"{FULL_WIDTH}: published size on torch's meta device, {FULL_WIDTH_DTYPE}, 1 sequence, "
+    f"prefill of {FULL_WIDTH_TOKENS} tokens, {FULL_WIDTH_STEPS} decode step"
+)
 RATIOS = "peak, time: memory and wall time, measured over predicted, the one furthest from 1"
 
 
@@ -45,16 +56,22 @@ def document(checks: Sequence[Check], shown: Shown, width: int | None) -> Docume
     if len(checks) == 1:
         (ledger,) = ledgers
         table, notes = _quantities(ledger, shown, width)
-        return Document((table,), (*_shrunk(ledger), *notes), tuple(_about(ledger)))
+        return Document((table,), (*_shrunk(ledger), *_full_width(ledgers), *notes), tuple(_about(ledger)))
     return _several(checks, shown, width)
 
 
 def run_text(ledger: Ledger) -> str:
-    """Where and how the replica ran: `cpu, fp32, prefill of 24 tokens, 4 decode steps`."""
+    """Where and how the replica ran: `cpu, fp32, 2 sequences, prefill of 24 tokens each, 4 decode steps`."""
     return (
-        f"{ledger.device}, {ledger.dtype}, prefill of {_counted(ledger.tokens, 'token')}, "
-        f"{_counted(ledger.steps, 'decode step')}"
+        f"{ledger.device}, {ledger.dtype}, {_counted(SEQUENCES, 'sequence')}, "
+        f"prefill of {_counted(ledger.tokens, 'token')} each, {_counted(ledger.steps, 'decode step')}"
     )
+
+
+def _full_width(ledgers: Iterable[Ledger]) -> tuple[str, ...]:
+    """How the lines at published size were counted, where there are any."""
+    any_ = any(line.group.startswith(FULL_WIDTH) for ledger in ledgers for line in ledger.lines)
+    return (FULL_WIDTH_RUN,) if any_ else ()
 
 
 def _about(ledger: Ledger) -> Iterator[str]:
@@ -129,7 +146,7 @@ def _several(checks: Sequence[Check], shown: Shown, width: int | None) -> Docume
     elif any(ledger.differences for ledger in ledgers):
         tables.append(_first_fitting((_differing(ledgers, style) for style in _STYLES[1:]), width))
         notes += [f"{ledger.model}: {note}" for ledger in ledgers for note in _notes(ledger.differences)]
-    return Document(tuple(tables), (*notes, *legend), (_headline(checks),))
+    return Document(tuple(tables), (*notes, *legend, *_full_width(ledgers)), (_headline(checks),))
 
 
 def _headline(checks: Sequence[Check]) -> str:

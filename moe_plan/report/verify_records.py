@@ -5,6 +5,12 @@ from __future__ import annotations
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from moe_plan.plan.verification import (
+    FULL_WIDTH_DTYPE,
+    FULL_WIDTH_STEPS,
+    FULL_WIDTH_TOKENS,
+    SEQUENCES,
+)
 from moe_plan.report.numbers import rounded
 
 if TYPE_CHECKING:
@@ -21,8 +27,11 @@ _CONTINUOUS: frozenset[Unit] = frozenset({"s", "experts"})
 
 def content(checks: Sequence[Check], request: Request) -> dict[str, object]:
     """The JSON of `verify` without its format line; wall times only where they were asked for."""
+    full_width = {"tokens": FULL_WIDTH_TOKENS, "steps": FULL_WIDTH_STEPS, "dtype": FULL_WIDTH_DTYPE}
     return {
         "request": {**request._asdict(), "scale": None if request.scale is None else str(request.scale)},
+        "sequences": SEQUENCES,
+        "full_width": {"sequences": 1, **full_width} if request.full_width else None,
         "models": [{**record(check, timed=request.time), "lines": _lines(check)} for check in checks],
     }
 

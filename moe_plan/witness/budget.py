@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from moe_plan.anatomy.build import inventory
 from moe_plan.estimate.weights import uniform_storage, weight_bytes
+from moe_plan.plan.verification import SEQUENCES
 from moe_plan.replica.memory import budget_bytes, guard
-from moe_plan.replica.shrink import default_scale, largest_scale, shrink
+from moe_plan.replica.shrink import TOKENS, default_scale, largest_scale, shrink
 from moe_plan.units import binary_size
 from moe_plan.witness.caches import predicted_bytes
 from moe_plan.witness.moments.model import moments
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from moe_plan.witness.moments.blocks import Counts
     from moe_plan.witness.moments.tape import Module
 
-SEQUENCES = 2
 ITEMSIZE = {"fp32": 4, "bf16": 2, "fp16": 2}
 DRAWN_BYTES = 8 << 20
 """Random numbers on their way into a tensor (`replica.block.DRAWN`)."""
@@ -78,6 +78,8 @@ class Asked(NamedTuple):
         scale = self.largest(budget)
         if scale is not None:
             return f"--scale {scale} fits"
+        if self.request.tokens > TOKENS:
+            return "no scale of it fits; fewer --tokens might"
         calibration = f"; --no-time takes {binary_size(CALIBRATION_BYTES)} less" if self.request.time else ""
         return f"no scale of it fits{calibration}"
 

@@ -28,8 +28,9 @@ def parameter_lines(inventory: Inventory, replica: Replica, group: str = GROUP) 
     yield from compared(group, "parameters", predicted, measured)
     yield from _by_class(group, predicted, measured, classes)
     held = sum(parameter.numel() for parameter in replica.parameters())
-    yield Line(group, "all parameters", total_params(inventory), held, "parameters")
     kept = sum(buffer.numel() for buffer in replica.buffers())
+    note = f"without {kept:,} elements of buffers" if kept else ""
+    yield Line(group, "all parameters", total_params(inventory), held, "parameters", note=note)
     named = sum(measured.values())
     yield Line(group, "all tensors by name", held + kept, named, "parameters", note="each once")
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from moe_plan.errors import UnavailableError
+from moe_plan.plan.verification import SEQUENCES
 from moe_plan.replica import build
 from moe_plan.replica.memory import Available, available_memory, cuda_memory
-from moe_plan.witness.budget import SEQUENCES, Asked
+from moe_plan.witness.budget import Asked
 from moe_plan.witness.run import Shape
 
 if TYPE_CHECKING:

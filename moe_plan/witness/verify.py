@@ -10,6 +10,7 @@ import torch
 from moe_plan.anatomy.build import inventory
 from moe_plan.errors import ReplicaError
 from moe_plan.plan.ledger import Ledger, Line
+from moe_plan.plan.verification import FULL_WIDTH_DTYPE, FULL_WIDTH_STEPS, FULL_WIDTH_TOKENS
 from moe_plan.replica import build
 from moe_plan.replica.routing import Balanced
 from moe_plan.spec.catalogue import validated
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
     from moe_plan.spec.model import ModelSpec
     from moe_plan.witness.prepare import Prepared
 
-FULL_WIDTH = Shape(1, 4, 1)
-"""On the meta device nothing is computed, and counts grow with the tokens as the formulas say."""
+FULL_WIDTH = Shape(1, FULL_WIDTH_TOKENS, FULL_WIDTH_STEPS)
 
 
 def verify(model: Model, request: Request) -> Ledger:
@@ -75,7 +75,7 @@ def _shrunk_lines(made: Prepared, request: Request) -> Iterator[Line]:
 
 def full_width_lines(spec: ModelSpec) -> Iterator[Line]:
     """Parameters, FLOPs and cache at published size, on the meta device."""
-    replica = build.on_meta(spec, "bf16")
+    replica = build.on_meta(spec, FULL_WIDTH_DTYPE)
     yield from parameter_lines(inventory(spec), replica, "full width: parameters")
     yield from run_lines(spec, replica, FULL_WIDTH, 0, "full width: ")
 
