@@ -49,7 +49,7 @@ def run_without_torch(error: str, *arguments: str) -> Ran:
         ("verify dbrx --max-memory 0GiB", 2, "is not a size"),
         ("verify dbrx --device gpu", 2, "'cpu', 'cuda', 'mps', 'auto'"),
         ("verify dbrx --dtype fp8", 2, "'fp32', 'bf16', 'fp16'"),
-        ("verify dbrx --tokens 0", 2, "'0' is not a whole number from 1"),
+        ("verify dbrx --tokens 0", 2, "'0' is not a whole number from 8 to 16,384"),
         ("verify dbrx --steps 1.5", 2, "'1.5' is not a whole number from 1"),
         ("verify dbrx --seed -1", 2, "'-1' is not a whole number from 0 to 4,294,967,295"),
         ("verify dbrx --seed 4294967296", 2, "is not a whole number from 0"),

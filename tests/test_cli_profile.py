@@ -347,3 +347,9 @@ def test_progress_is_on_standard_error_and_erased():
     os.close(master)
     assert "\r\x1b[K8 tokens\r\x1b[K" in shown
     assert shown.endswith("\r\x1b[K")
+
+
+def test_a_limit_for_ranks_without_ranks():
+    ran = run_fake("", "mixtral-8x7b", "--timeout", "5")
+    assert (ran.code, ran.out) == (2, "")
+    assert "give it with --ranks" in ran.err

@@ -262,3 +262,22 @@ def test_the_cause_is_named_and_not_its_echo():
     both = told(died, State("failed", "OSError: disk", 2, "starting"))
     assert "rank 0 was killed" in both
     assert "rank 1 failed: OSError: disk" in both
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "RANK is set, and MASTER_ADDR and MASTER_PORT are not"),
+        ({"RANK": "0"}, "RANK is set, and WORLD_SIZE and MASTER_ADDR and MASTER_PORT are not"),
+        ({**of_torchrun(0, 2, 29500), "RANK": "abc"}, "RANK is 'abc', and should be a whole number"),
+        ({**of_torchrun(0, 2, 29500), "MASTER_PORT": "-1"}, "MASTER_PORT is '-1', and should be"),
+        ({"SLURM_STEP_NUM_TASKS": "9" * 30}, "SLURM_STEP_NUM_TASKS is '999"),
+    ],
+)
+def test_half_an_environment_is_an_error(environment, said):
+    with pytest.raises(UsageError, match=said):
+        joined(environment)
+
+
+def test_a_container_that_says_it_is_the_first_of_one_is_no_rank():
+    assert joined({"RANK": "0", "WORLD_SIZE": "1"}) is None

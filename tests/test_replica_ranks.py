@@ -46,6 +46,15 @@ layers:
 """
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """As every rank has: a product that several threads share is cut, and rounded, otherwise."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def test_ranks_share_one_routing():
     for kind in ("balanced", "uniform", "zipf", "counts"):
         given = {"kind": kind, "seed": 5, "exponent": 1.2, "layers": [[9, 1, 1, 1, 5, 2]]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -89,9 +88,9 @@ def _witness() -> Verify:
 def _refusal(model: Model, request: Request) -> str:
     """Why memory forbids the replica, where that can be told before torch is loaded; else nothing.
 
-    What is refused is refused at once. Without torch there is nothing to refuse, and the one error says so.
+    What is refused is refused at once.
     """
-    if request.device != "cpu" or find_spec("torch") is None:
+    if request.device != "cpu":
         return ""
     from moe_plan.replica.memory import available_memory  # noqa: PLC0415  as the rest, only where it is asked
     from moe_plan.spec.catalogue import validated  # noqa: PLC0415

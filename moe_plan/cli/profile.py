@@ -50,6 +50,9 @@ def run(wanted: Wanted, request: Request, output: Output) -> int:
     request = request._replace(routing=_read(request.routing, spec))
     if profile_ranks.is_asked(wanted):
         return profile_ranks.run(spec, wanted, request, Delivery(output, files, notes))
+    if wanted.timeout_s is not None:
+        message = "--timeout is how long ranks may take; give it with --ranks"
+        raise UsageError(message)
     profile, stopped = _measured(spec, routed, request, quiet=output.quiet)
     return _conclude(profile, stopped, request, Delivery(output, files, notes))
 

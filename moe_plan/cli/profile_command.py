@@ -89,12 +89,13 @@ Ranks = Annotated[
     ),
 ]
 Timeout = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--timeout",
         metavar="SECONDS",
         parser=number_between(1, LONGEST_WAIT_S),
-        help="With --ranks: how long the ranks may take.",
+        help="With --ranks: how long they may take for a batch; 600 by default.",
+        show_default=False,
     ),
 ]
 Plot = Annotated[
@@ -116,7 +117,7 @@ def profile(
     layer: Layer = None,
     repeats: Repeats = 5,
     ranks: Ranks = None,
-    timeout: Timeout = 600,
+    timeout: Timeout = None,
     plot: Plot = None,
     scale: Scale = None,
     max_memory: MaxMemory = None,

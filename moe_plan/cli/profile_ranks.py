@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from moe_plan.spec.model import ModelSpec
     from moe_plan.witness.profile_ranks import Over, Sized
 
+LONGEST_S = 600
+"""Seconds that the ranks may take for a batch, unless told otherwise."""
 EXCLUDED = {
     "--plot": "there is no picture of a profile over ranks",
     "--layer": "over ranks all sparse layers run",
@@ -37,7 +39,7 @@ class Wanted(NamedTuple):
     name: str
     plot: str | None = None
     ranks: int | None = None
-    timeout_s: int = 600
+    timeout_s: int | None = None
     detailed: bool = False
 
 
@@ -92,7 +94,7 @@ def _measured(
     with Progress(quiet=quiet) as progress:
         progress.say("loading torch")
         witness = loaded(_witness)
-        over: Over = witness.Over(ranks, wanted.timeout_s)
+        over: Over = witness.Over(ranks, wanted.timeout_s or LONGEST_S)
         progress.say(f"shrinking {spec.name}")
         model: Sized = witness.sized(spec, request, over)
         profile: RanksProfile = witness.begun(model, spec, request, over)

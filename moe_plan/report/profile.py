@@ -64,6 +64,8 @@ def _heading(profile: Profile, request: Request) -> Iterator[str]:
         f"{about.device} ({about.device_name}), {about.dtype}, {threads}, torch {about.versions['torch']}, "
         f"seed {request.seed}"
     )
+    if not profile.is_complete:
+        yield f"interrupted: {len(profile.points)} of {len(request.tokens)} batches were measured"
     sizes = "; ".join(_size(profile, twin) for twin in TWINS)
     yield f"hidden width {numbers.exact(about.hidden)}; {sizes}"
 
@@ -85,7 +87,7 @@ def _sparse_cells(profile: Profile, point: Point) -> Iterator[str]:
     step, ceiling = point.sparse, profile.ceiling
     yield numbers.exact(point.tokens)
     yield numbers.seconds(step.seconds.middle)
-    yield percent(step.seconds.relative)
+    yield percent(step.seconds.relative) if step.seconds.runs > 1 else MISSING
     yield numbers.seconds(step.seconds.middle / point.tokens)
     yield numbers.brief(round(step.flops_per_s))
     yield numbers.brief(round(step.bytes_per_s))
@@ -137,10 +139,13 @@ def _notes(profile: Profile) -> Iterator[str]:
         "reading memory, both measured between the batches"
     )
     yield "bytes: weights that the batch touches, input and output, once each; FLOP: by torch's formulas"
-    yield "least: time over what that product and that reading would take, whichever is more"
+    yield (
+        "least: time over what that product and that reading would take, whichever is more; far above 1 "
+        "neither binds, but what each operation costs however small it is"
+    )
     yield (
         "time: median of repeats, each with routing of its own and caches emptied before it; "
-        "spread: slowest less fastest run, over the median"
+        "spread: slowest less fastest run, over the median; on a CPU with one thread, processor time"
     )
     yield (
         "busiest: rows of the busiest expert over the mean of all; none, to 1/2, ...: experts without a row, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from moe_plan.report import numbers
+from moe_plan.report import numbers, verify
 from moe_plan.report.numbers import rounded
 from moe_plan.report.table import Column, Document, Row, Table, section, texts
 from moe_plan.report.verify_records import line_record
@@ -36,7 +36,7 @@ _LINES = (
     Column("verdict", "left"),
 )
 _BYTES = ("sent_bytes", "predicted_sent_bytes", "received_bytes", "predicted_received_bytes")
-_RUN = ("model", "scale", "ranks", "backend", "device", "dtype", "batch_tokens", "imbalance")
+_RUN = ("complete", "model", "scale", "ranks", "backend", "device", "dtype", "batch_tokens", "imbalance")
 HEADER = (*_RUN, "rank", "tokens", "rows", *_BYTES, *(f"{phase}_s" for phase in PHASES))
 
 
@@ -53,6 +53,8 @@ def _heading(profile: RanksProfile, request: Request) -> Iterator[str]:
     )
     if profile.kept:
         yield f"kept: {profile.kept[0]}"
+    if not profile.is_complete:
+        yield f"interrupted: {len(profile.batches)} of {len(request.tokens)} batches were measured"
 
 
 def _ranks(profile: RanksProfile) -> Table:
@@ -93,6 +95,8 @@ def _notes(profile: RanksProfile) -> Iterator[str]:
         yield "logits: those of all ranks must be those of one process with every expert, to the bit"
     else:
         yield "logits: noted, not judged: products of this type or shape round by the place of their rows"
+    # The same line of every batch has the same reason, but for its figures.
+    yield from verify.notes_of(profile.batches[-1].ledger.lines)
     cores = f"{profile.machine['cores']} core{'' if profile.machine['cores'] == 1 else 's'}"
     yield f"time: noted, not judged: {profile.ranks} ranks on {cores}; wait: for the slowest rank"
 
@@ -143,6 +147,7 @@ def csv_lines(profile: RanksProfile) -> tuple[tuple[str, ...], list[list[Value]]
     """Header and one line for each batch and rank."""
     records = [
         {
+            "complete": profile.is_complete,
             "model": profile.model,
             "scale": profile.scale,
             "ranks": profile.ranks,

@@ -121,6 +121,7 @@ def _spread(of: Spread) -> dict[str, float]:
 def _flat(profile: Profile, request: Request, point: Point, twin: Twin) -> dict[str, Value]:
     about, size, load = profile.about, profile.about.size(twin), point.load
     return {
+        "complete": profile.is_complete,
         "model": about.model,
         "layer": about.layer,
         "scale": about.scale,

@@ -94,7 +94,7 @@ def _quantities(
     if _fits(table, width):
         return table, ()
     fitting = (_table(ledger, shown, style, title) for style in _STYLES[1:])
-    return _first_fitting(fitting, width), _notes(ledger.lines)
+    return _first_fitting(fitting, width), notes_of(ledger.lines)
 
 
 def _first_fitting(tables: Iterable[Table], width: int | None) -> Table:
@@ -119,7 +119,7 @@ def _table(ledger: Ledger, shown: Shown, style: Style, title: str) -> Table:
     return Table(columns, (*body, Row(texts(_counted(len(ledger.lines), "quantity"), *filled), "sum")), title)
 
 
-def _notes(lines: Iterable[Line]) -> tuple[str, ...]:
+def notes_of(lines: Iterable[Line]) -> tuple[str, ...]:
     """Notes of lines that are not equal: there they give the reason. Each once, with what it is about."""
     subjects: dict[str, list[str]] = {}
     for line in lines:
@@ -145,7 +145,7 @@ def _several(checks: Sequence[Check], shown: Shown, width: int | None) -> Docume
             notes += [f"{ledger.model}: {note}" for note in (*_shrunk(ledger), *below)]
     elif any(ledger.differences for ledger in ledgers):
         tables.append(_first_fitting((_differing(ledgers, style) for style in _STYLES[1:]), width))
-        notes += [f"{ledger.model}: {note}" for ledger in ledgers for note in _notes(ledger.differences)]
+        notes += [f"{ledger.model}: {note}" for ledger in ledgers for note in notes_of(ledger.differences)]
     return Document(tuple(tables), (*notes, *legend, *_full_width(ledgers)), (_headline(checks),))
 
 
