@@ -163,6 +163,15 @@ def test_ctrl_c_keeps_what_was_measured(arguments, tmp_path):
     assert path.read_text() == ran.out
 
 
+@pytest.mark.parametrize("arguments", [SHORT, (*RANKS, "--tokens", "1..64")])
+def test_a_part_is_marked_as_one_in_every_format(arguments):
+    for form in ("table", "markdown"):
+        out = run_fake("ctrl-c=3", *arguments, "--format", form).out
+        assert "interrupted: 3 of 7 batches were measured" in out
+    lines = csv.DictReader(io.StringIO(run_fake("ctrl-c=3", *arguments, "--format", "csv").out))
+    assert {line["complete"] for line in lines} == {"False"}
+
+
 @pytest.mark.parametrize("arguments", [SHORT, RANKS])
 def test_where_nothing_was_measured_nothing_is_printed(arguments, tmp_path):
     path = ("-o", f"json={tmp_path}/x.json")

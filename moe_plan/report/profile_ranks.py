@@ -36,8 +36,8 @@ _LINES = (
     Column("verdict", "left"),
 )
 _BYTES = ("sent_bytes", "predicted_sent_bytes", "received_bytes", "predicted_received_bytes")
-_RUN = ("complete", "model", "scale", "ranks", "backend", "device", "dtype", "batch_tokens", "imbalance")
-HEADER = (*_RUN, "rank", "tokens", "rows", *_BYTES, *(f"{phase}_s" for phase in PHASES))
+_RUN = ("model", "scale", "ranks", "backend", "device", "dtype", "batch_tokens", "imbalance")
+HEADER = (*_RUN, "rank", "tokens", "rows", *_BYTES, *(f"{phase}_s" for phase in PHASES), "complete")
 
 
 def document(profile: RanksProfile, request: Request) -> Document:
@@ -147,7 +147,6 @@ def csv_lines(profile: RanksProfile) -> tuple[tuple[str, ...], list[list[Value]]
     """Header and one line for each batch and rank."""
     records = [
         {
-            "complete": profile.is_complete,
             "model": profile.model,
             "scale": profile.scale,
             "ranks": profile.ranks,
@@ -157,6 +156,7 @@ def csv_lines(profile: RanksProfile) -> tuple[tuple[str, ...], list[list[Value]]
             "batch_tokens": batch.tokens,
             "imbalance": rounded(batch.imbalance),
             **_rank(rank),
+            "complete": profile.is_complete,
         }
         for batch in profile.batches
         for rank in batch.ranks

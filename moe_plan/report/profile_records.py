@@ -19,7 +19,7 @@ _STEP = (
     "bytes_per_s", "flops_per_byte", "bound", "least_seconds",
 )  # fmt: skip
 _LOAD = ("distinct_experts", "expected_distinct_experts", "imbalance")
-HEADER = (*_RUN, "tokens", *_SIZE, *_STEP, *_LOAD)
+HEADER = (*_RUN, "tokens", *_SIZE, *_STEP, *_LOAD, "complete")
 NAMES: dict[Twin, str] = {"sparse": "sparse", "active": "dense_equal_active", "total": "dense_equal_total"}
 
 
@@ -121,7 +121,6 @@ def _spread(of: Spread) -> dict[str, float]:
 def _flat(profile: Profile, request: Request, point: Point, twin: Twin) -> dict[str, Value]:
     about, size, load = profile.about, profile.about.size(twin), point.load
     return {
-        "complete": profile.is_complete,
         "model": about.model,
         "layer": about.layer,
         "scale": about.scale,
@@ -138,4 +137,5 @@ def _flat(profile: Profile, request: Request, point: Point, twin: Twin) -> dict[
         "distinct_experts": rounded(load.distinct.middle),
         "expected_distinct_experts": rounded(load.expected),
         "imbalance": rounded(load.imbalance.middle),
+        "complete": profile.is_complete,
     }
